@@ -1,0 +1,59 @@
+# The few commands that serve a newcomer, a developer and CI. Each bootstraps what it needs into .venv, from PyPI:
+# on a machine with Python 3.11+ and make, nothing has to be installed first. A second run needs no network.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+UV := .venv/uv/bin/uv
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+# The newest of the Pythons that are there, unless PYTHON says which.
+PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
+
+# uv's own settings: use that Python, never fetch another; keep its cache beside the checkout's environment.
+export UV_PYTHON_DOWNLOADS := never
+export UV_LINK_MODE := copy
+
+.PHONY: help install serve test check format bench clean
+
+help: ## show these commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+install: $(INSTALLED) ## put everything that is needed into .venv
+
+serve: $(INSTALLED) ## start llama-server with a small real model, and the gateway before it (ARGS="--port 9000")
+	@exec $(BIN)/warmgate serve $(ARGS)
+
+test: $(INSTALLED) ## run all tests, with the real llama-server and a real model (ARGS="-k name")
+	@$(BIN)/pytest $(ARGS)
+
+check: $(INSTALLED) ## lint, formatting, strict types, direction of imports
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED) ## write what check asks for, where a tool can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(INSTALLED) ## measure; there are no suites yet
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+clean: ## remove what the other commands made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+
+$(INSTALLED): pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --frozen --quiet --python $(BIN)/python
+	@touch $@
+
+$(UV):
+	@if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  echo "warmgate needs Python 3.11 or newer; found: $$("$(PYTHON)" --version 2>&1 || echo none). Set PYTHON=/path/to/python3." >&2; exit 1; fi
+	@echo "installing into .venv (once) ..."
+	@if ! "$(PYTHON)" -m venv --clear .venv >/dev/null 2>&1; then \
+	  echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; fi
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --target .venv/uv uv==$(UV_VERSION)

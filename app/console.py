@@ -1,0 +1,63 @@
+"""What a person sees: progress while it lasts, then how to make a first request."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, soft_wrap=True)
+
+
+def set_up_logging(level: str) -> None:
+    """Log to standard error, one plain line an entry."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("warmgate").setLevel(level.upper())
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Show that something takes its time: a spinner in a terminal, a plain line otherwise."""
+    if err.is_terminal:
+        with err.status(escape(what)):
+            yield
+    else:
+        err.print(escape(f"{what} ..."), soft_wrap=True)
+        yield
+
+
+def complain(sentence: str) -> None:
+    """Print the one sentence that a failed command ends with."""
+    err.print(f"[bold red]warmgate:[/] {escape(sentence)}", soft_wrap=True)
+
+
+def announce(base_url: str, model: str, engine: str, made_key: str | None) -> None:
+    """Say that requests are answered, and how to make one. A made key is shown here and nowhere else."""
+    out.print(f"[bold green]ready[/] {escape(model)} at [bold]{base_url}/v1[/]  [dim]({escape(engine)})[/]")
+    if made_key is None:
+        return
+    out.print(f"\nKey for this run (set WARMGATE_API_KEYS to choose your own): [bold]{made_key}[/]")
+    out.print(_SNIPPETS.format(url=base_url, key=made_key, model=model), markup=False)
+
+
+_SNIPPETS = """
+curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
+  -d '{{"stream": true, "messages": [{{"role": "user", "content": "Write one sentence about the sea."}}]}}'
+
+from openai import OpenAI  # pip install openai
+
+client = OpenAI(base_url="{url}/v1", api_key="{key}")
+question = {{"role": "user", "content": "Write one sentence about the sea."}}
+for chunk in client.chat.completions.create(model="{model}", messages=[question], stream=True):
+    print(chunk.choices[0].delta.content or "", end="", flush=True)
+"""

@@ -1,0 +1,50 @@
+"""The supervisor's state, as the gateway wants to know it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gateway.readiness import Report
+from server_supervisor.states import State
+
+if TYPE_CHECKING:
+    from server_supervisor.states import Status
+    from server_supervisor.supervisor import Supervisor
+
+RETRY_AFTER_SECONDS = {State.STARTING: 2, State.LOADING: 2, State.WARMING: 1, State.BACKOFF: 2}
+FINAL_RETRY_AFTER_SECONDS = 30
+
+
+class SupervisorReadiness:
+    """Reads a supervisor for the gateway."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def report(self) -> Report:
+        """Return the present reading."""
+        return _report(self._supervisor.status)
+
+    async def wait_ready(self) -> Report:
+        """Wait until the server is ready, has failed for good or is being stopped."""
+        awaited = (State.READY, State.FAILED, State.DRAINING, State.STOPPED)
+        return _report(await self._supervisor.wait_for(*awaited))
+
+
+def _report(status: Status) -> Report:
+    failure = status.last_failure
+    return Report(
+        state=status.state.value,
+        ready=status.state is State.READY,
+        final=status.state in (State.FAILED, State.DRAINING, State.STOPPED),
+        generation=status.starts,
+        retry_after=RETRY_AFTER_SECONDS.get(status.state, FINAL_RETRY_AFTER_SECONDS),
+        restarts=status.restarts,
+        detail={
+            "since": datetime.fromtimestamp(status.since, UTC).isoformat(timespec="milliseconds"),
+            "restarts": status.restarts,
+            "load_seconds": None if status.load_seconds is None else round(status.load_seconds, 3),
+            "last_error": None if failure is None else {"kind": failure.kind, "message": failure.message},
+        },
+    )

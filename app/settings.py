@@ -1,0 +1,65 @@
+"""Everything that can be set, read once: flags first, then `WARMGATE_*` environment variables, then these defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 -- pydantic reads the annotations when the class is made
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.failure import CommandFailure
+
+PREFIX = "WARMGATE_"
+
+
+class Settings(BaseSettings):
+    """One frozen object. A field `x` is set by the environment variable `WARMGATE_X`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    api_keys: SecretStr | None = Field(
+        None, description="Who may call: `name:key` pairs or bare keys, separated by commas."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    profile: str = Field("smollm2-135m", description="What to serve; see `app/profiles.py`.")
+    model: Path | None = Field(None, description="A GGUF file to serve instead of the profile's own.")
+    llama_server: Path | None = Field(None, description="The llama-server to run instead of the first one found.")
+    cache_dir: Path | None = Field(
+        None, description="Where engines and models are kept; `~/.cache/warmgate` if not set."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What is logged; `debug` includes llama-server's own lines."
+    )
+    metrics_public: bool = Field(False, description="Whether `/metrics` needs no key.")
+    load_timeout_seconds: float = Field(600, gt=0, description="How long llama-server may take to become ready.")
+    ready_wait_seconds: float = Field(
+        60, ge=0, description="How long a request waits for a server that starts or restarts, before 503."
+    )
+    max_waiting: int = Field(256, ge=0, description="How many requests may wait for a slot, before 429.")
+    max_wait_seconds: float = Field(120, gt=0, description="How long a request waits for a slot, before 429.")
+    silence_seconds: float = Field(
+        120, gt=0, description="After so long without a byte from llama-server an answer is given up."
+    )
+    drain_seconds: float = Field(5, ge=0, description="How long running answers may go on after SIGTERM.")
+    max_body_mib: int = Field(32, ge=1, le=1024, description="The largest request body that is read, in MiB.")
+    scrape_seconds: float = Field(
+        15, ge=5, description="Between two looks at llama-server's own metrics; its scrape has side effects."
+    )
+
+
+def read_settings(**flags: Any) -> Settings:
+    """Read the settings. Flags that are None were not given.
+
+    Raises:
+        CommandFailure: A value cannot be used; the message names where it came from.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0])
+        source = f"--{name.replace('_', '-')}" if name in given else f"{PREFIX}{name.upper()}"
+        raise CommandFailure(f"{source} cannot be used: {first['msg']}.") from None

@@ -1,0 +1,147 @@
+"""The ASGI callable: the data path in front, FastAPI for everything small behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from gateway import errors
+from gateway.admission import Admission
+from gateway.auth.credentials import authenticate
+from gateway.dialects.openai_chat import ChatCompletions
+from gateway.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound
+from gateway.generation import Generator, Limits
+from gateway.metrics import Metrics
+from gateway.routes import asgi
+from gateway.routes.generation import GenerationRoute
+from gateway.routes.openapi import document_data_path
+from gateway.routes.small import health_router, metrics_router, models_router
+from gateway.upstream.catalog import Catalog
+from gateway.upstream.scrape import UpstreamMetrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
+
+    from gateway.auth.keys import KeyRing
+    from gateway.readiness import Readiness
+    from gateway.upstream.target import Target
+
+HEALTH_PATHS = frozenset({"/livez", "/readyz", "/health"})
+BROWSER_PATHS = frozenset({"/docs", "/openapi.json"})
+BASIC_CHALLENGE = (b"www-authenticate", b'Basic realm="warmgate: any name, and a key as password"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """What the gateway is told once, at its start.
+
+    Attributes:
+        keys: Who may call.
+        limits: How long a request waits for the server.
+        metrics_public: Whether `/metrics` needs no key.
+        slots: How many requests may be in flight, until the server itself has said it.
+        max_waiting: How many more may wait for a slot.
+        max_wait_seconds: And for how long.
+        max_body_bytes: The largest request body that is read.
+        scrape_seconds: Between two looks at llama-server's own metrics; at least 5.
+    """
+
+    keys: KeyRing
+    limits: Limits
+    metrics_public: bool = False
+    slots: int = 1
+    max_waiting: int = 256
+    max_wait_seconds: float = 120.0
+    max_body_bytes: int = 32 << 20
+    scrape_seconds: float = 15.0
+
+
+class Gateway:
+    """The ASGI application."""
+
+    def __init__(self, config: GatewayConfig, target: Target, readiness: Readiness) -> None:
+        self._config = config
+        self._open_paths = HEALTH_PATHS | ({"/metrics"} if config.metrics_public else frozenset())
+        admission = Admission(config.slots, config.max_waiting, config.max_wait_seconds)
+        catalog = Catalog(target, readiness)
+        self._upstream_metrics = UpstreamMetrics(target, readiness, config.scrape_seconds)
+        self._metrics = Metrics(readiness, admission, self._upstream_metrics)
+        self._generator = Generator(target, readiness, catalog, admission, config.limits)
+        self._data_path = {
+            dialect.path: GenerationRoute(dialect, self._generator, self._metrics, config.max_body_bytes)
+            for dialect in (ChatCompletions(),)
+        }
+        self._api = _api(self._lifespan)
+        for router in (health_router(readiness), models_router(catalog), metrics_router(self._metrics)):
+            self._api.include_router(router)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Dispatch one ASGI scope."""
+        if scope["type"] != "http":
+            await self._api(scope, receive, send)
+            return
+        path = scope["path"]
+        try:
+            if path not in self._open_paths:
+                authenticate(self._config.keys, scope["headers"])
+            route = self._data_path.get(path)
+            if route is not None and scope["method"] != "POST":
+                raise MethodNotAllowed(f"{path} takes POST, not {scope['method']}.")
+        except GatewayError as error:
+            self._metrics.requests.labels("gate", error.outcome).inc()
+            await asgi.send_error(send, error, headers=[BASIC_CHALLENGE] if path in BROWSER_PATHS else [])
+            return
+        await (route or self._api)(scope, receive, send)
+
+    async def drain(self, seconds: float) -> None:
+        """Let nobody in, give running answers `seconds` to end, then end them with an error."""
+        await self._generator.drain(seconds)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        scraper = asyncio.create_task(self._upstream_metrics.run())
+        try:
+            yield
+        finally:
+            scraper.cancel()
+            await asyncio.wait({scraper})
+
+
+def _api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    api = FastAPI(
+        title="warmgate",
+        summary="An OpenAI-compatible endpoint in front of llama-server.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    document_data_path(api)
+
+    @api.exception_handler(GatewayError)
+    async def gateway_error(_: Request, error: GatewayError) -> Response:
+        return _response(error)
+
+    @api.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == MethodNotAllowed.status:
+            return _response(MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
+        if error.status_code == NotFound.status:
+            return _response(NotFound(f"There is nothing at {request.url.path}."))
+        return _response(InvalidRequest(str(error.detail)))
+
+    return api
+
+
+def _response(error: GatewayError) -> Response:
+    headers = {name.decode(): value.decode() for name, value in errors.headers(error)}
+    return JSONResponse(errors.openai_body(error), status_code=error.status, headers=headers)

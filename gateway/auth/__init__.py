@@ -1,0 +1,1 @@
+"""Who may call: keys, held as digests, and the check of a request's header."""

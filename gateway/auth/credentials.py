@@ -1,0 +1,49 @@
+"""The check of a request's `Authorization` header."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING
+
+from gateway.errors import Unauthorized
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.auth.keys import KeyRing
+
+
+def authenticate(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the name of the key that a request carries.
+
+    A key comes as `Authorization: Bearer KEY`, or as the password of `Basic`, which is how a person's browser can
+    open the documentation page.
+
+    Raises:
+        Unauthorized: There is none, or it is not one of ours.
+    """
+    value = next((value for name, value in headers if name == b"authorization"), None)
+    if value is None:
+        raise Unauthorized("No API key: send it as 'Authorization: Bearer KEY'.")
+    name = keys.name_of(_key(value.decode("latin-1")))
+    if name is None:
+        raise Unauthorized("Incorrect API key.")
+    return name
+
+
+def _key(value: str) -> str:
+    scheme, _, rest = value.strip().partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return rest.strip()
+        case "basic":
+            return _password(rest)
+    raise Unauthorized("The Authorization header must be 'Bearer KEY'.")
+
+
+def _password(encoded: str) -> str:
+    try:
+        return base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        raise Unauthorized("The Authorization header cannot be read.") from None

@@ -1,0 +1,372 @@
+"""OpenAI Chat Completions: the request body.
+
+Field by field after https://platform.openai.com/docs/api-reference/chat/create, as of November 2026. Each top-level
+field is honoured, ignored because ignoring it keeps its promise (`IGNORED`), or refused by name. Within messages
+unknown fields are ignored, because clients send back whatever an answer held.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, NoReturn
+
+import msgspec
+from msgspec import Meta
+
+from gateway.errors import InvalidRequest
+from gateway.request import GenerationRequest
+
+IGNORED = {
+    "metadata": "nothing is stored",
+    "prediction": "a hint for speed",
+    "prompt_cache_key": "the prefix cache works without it",
+    "prompt_cache_retention": "the prefix cache works without it",
+    "safety_identifier": "nobody is told",
+    "service_tier": "there is one tier",
+    "store": "nothing is stored",
+    "user": "nobody is told",
+    "verbosity": "the model has no such control",
+}
+"""Top-level fields that are accepted and have no effect, with the reason."""
+
+UNSUPPORTED = {
+    "audio": "This endpoint answers with text only.",
+    "function_call": "Use tool_choice, which replaced it.",
+    "functions": "Use tools, which replaced it.",
+    "moderation": "This endpoint does not moderate.",
+    "web_search_options": "This endpoint does not search the web.",
+}
+"""Top-level fields of OpenAI's that would change the answer and that we cannot honour, with what to say."""
+
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Json = dict[str, Any]
+
+
+class _Part(msgspec.Struct, tag_field="type"):
+    """One part of a message's content."""
+
+
+class TextPart(_Part, tag="text"):
+    text: str
+
+
+class RefusalPart(_Part, tag="refusal"):
+    refusal: str
+
+
+class ImagePart(_Part, tag="image_url"):
+    image_url: Any = None
+
+
+class AudioPart(_Part, tag="input_audio"):
+    input_audio: Any = None
+
+
+class FilePart(_Part, tag="file"):
+    file: Any = None
+
+
+Content = str | list[TextPart | RefusalPart | ImagePart | AudioPart | FilePart]
+
+
+class FunctionCall(msgspec.Struct):
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct):
+    id: str
+    function: FunctionCall
+    type: Literal["function"] = "function"
+
+
+class _Message(msgspec.Struct, tag_field="role"):
+    """One message of the conversation."""
+
+
+class SystemMessage(_Message, tag="system"):
+    content: Content
+
+
+class DeveloperMessage(_Message, tag="developer"):
+    content: Content
+
+
+class UserMessage(_Message, tag="user"):
+    content: Content
+
+
+class AssistantMessage(_Message, tag="assistant"):
+    content: Content | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class ToolMessage(_Message, tag="tool"):
+    content: Content
+    tool_call_id: str
+
+
+Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
+
+
+class FunctionDefinition(msgspec.Struct, omit_defaults=True):
+    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{1,128}$")]
+    description: str | None = None
+    parameters: Json | None = None
+    strict: bool | None = None
+
+
+class Tool(msgspec.Struct):
+    function: FunctionDefinition
+    type: Literal["function"] = "function"
+
+
+class NamedFunction(msgspec.Struct):
+    name: str
+
+
+class NamedToolChoice(msgspec.Struct):
+    function: NamedFunction
+    type: Literal["function"] = "function"
+
+
+class JsonSchema(msgspec.Struct, omit_defaults=True):
+    name: str
+    schema: Json | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class _ResponseFormat(msgspec.Struct, tag_field="type"):
+    """How the answer's text must look."""
+
+
+class TextFormat(_ResponseFormat, tag="text"):
+    pass
+
+
+class JsonObjectFormat(_ResponseFormat, tag="json_object"):
+    pass
+
+
+class JsonSchemaFormat(_ResponseFormat, tag="json_schema"):
+    json_schema: JsonSchema
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+    include_obfuscation: bool | None = None
+
+
+class TemplateKwargs(msgspec.Struct, forbid_unknown_fields=True):
+    enable_thinking: bool | None = None
+
+
+class ChatCompletionRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/chat/completions`."""
+
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    model: str = ""
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_completion_tokens: Positive | None = None
+    max_tokens: Positive | None = None
+    stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
+    n: Annotated[int, Meta(ge=1, le=1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Probability | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    min_p: Probability | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    tools: Annotated[list[Tool], Meta(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    chat_template_kwargs: TemplateKwargs | None = None
+    modalities: list[Literal["text"]] | None = None
+    # accepted and ignored: see IGNORED
+    metadata: Any = None
+    prediction: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_retention: Any = None
+    safety_identifier: Any = None
+    service_tier: Any = None
+    store: Any = None
+    user: Any = None
+    verbosity: Any = None
+
+
+_decode = msgspec.json.Decoder(ChatCompletionRequest).decode
+
+
+def decode(body: bytes) -> ChatCompletionRequest:
+    """Check a body's fields.
+
+    Raises:
+        InvalidRequest: It is not JSON, or a field has the wrong type or value, or is unknown; `param` names it.
+    """
+    try:
+        return _decode(body)
+    except msgspec.ValidationError as error:
+        _raise_invalid(str(error))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The request body is not valid JSON: {error}", code="invalid_json") from error
+
+
+def _raise_invalid(text: str) -> NoReturn:
+    """Turn msgspec's ``Expected `str`, got `int` - at `$.messages[0].content` `` into an error that names the field."""
+    what, _, where = text.partition(" - at `$")
+    param = where.rstrip("`").removeprefix(".")
+    if unknown := re.match(r"Object contains unknown field `(.*)`", what):
+        param = f"{param}.{unknown[1]}" if param else unknown[1]
+        what = UNSUPPORTED.get(param, "Unknown parameter")
+    elif missing := re.match(r"Object missing required field `(.*)`", what):
+        param = f"{param}.{missing[1]}" if param else missing[1]
+        what = "Missing required parameter"
+    raise InvalidRequest(f"Invalid {param!r}: {what.removesuffix('.')}." if param else f"{what}.", param=param or None)
+
+
+def to_generation(body: ChatCompletionRequest) -> GenerationRequest:
+    """Map a checked body to the internal request.
+
+    Raises:
+        InvalidRequest: Fields contradict each other, or ask for what the model cannot take.
+    """
+    tools, choice = _tools(body)
+    thinking = body.chat_template_kwargs.enable_thinking if body.chat_template_kwargs else None
+    return GenerationRequest(
+        messages=[_message(message, f"messages[{i}]") for i, message in enumerate(body.messages)],
+        max_tokens=body.max_completion_tokens or body.max_tokens,
+        stop=[body.stop] if isinstance(body.stop, str) else body.stop,
+        logprobs=_logprobs(body),
+        tools=tools,
+        tool_choice=choice,
+        parallel_tool_calls=body.parallel_tool_calls if tools else None,
+        response_format=_response_format(body),
+        reasoning_effort=body.reasoning_effort,
+        sampling=_sampling(body),
+        template_kwargs={} if thinking is None else {"enable_thinking": thinking},
+    )
+
+
+_SAMPLING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repeat_penalty",
+    "logit_bias",
+)
+
+
+def _sampling(body: ChatCompletionRequest) -> dict[str, Any]:
+    chosen = {name: value for name in _SAMPLING if (value := getattr(body, name)) is not None}
+    if body.seed is not None:
+        chosen["seed"] = body.seed % 2**32  # llama-server's seeds have 32 bits; -1 is "any" on both sides
+    return chosen
+
+
+def _logprobs(body: ChatCompletionRequest) -> int | None:
+    if body.logprobs:
+        return body.top_logprobs or 0
+    if body.top_logprobs:
+        raise InvalidRequest("Invalid 'top_logprobs': it needs logprobs to be true.", param="top_logprobs")
+    return None
+
+
+def _response_format(body: ChatCompletionRequest) -> dict[str, Any] | None:
+    if body.response_format is None or isinstance(body.response_format, TextFormat):
+        return None
+    built: dict[str, Any] = msgspec.to_builtins(body.response_format)
+    return built
+
+
+def _tools(body: ChatCompletionRequest) -> tuple[list[dict[str, Any]] | None, str | None]:
+    """Return the tools and the choice among them in the words llama-server knows.
+
+    It reads a named choice as `auto`, so a name becomes the only tool there is, and required:
+    https://github.com/ggml-org/llama.cpp/issues/26535
+    """
+    choice = body.tool_choice
+    if not body.tools:
+        if choice not in (None, "none", "auto"):
+            raise InvalidRequest("Invalid 'tool_choice': there are no tools to choose from.", param="tool_choice")
+        return None, None
+    tools: list[dict[str, Any]] = msgspec.to_builtins(body.tools)
+    if not isinstance(choice, NamedToolChoice):
+        return tools, choice
+    name = choice.function.name
+    named = [tool for tool in tools if tool["function"]["name"] == name]
+    if not named:
+        raise InvalidRequest(
+            f"Invalid 'tool_choice.function.name': there is no tool {name!r}.",
+            param="tool_choice.function.name",
+        )
+    return named, "required"
+
+
+def _message(message: Message, where: str) -> dict[str, Any]:
+    if isinstance(message, AssistantMessage):
+        return _assistant(message, where)
+    content = _content(message.content, where)
+    if isinstance(message, ToolMessage):
+        return {"role": "tool", "content": content, "tool_call_id": message.tool_call_id}
+    # `developer` is OpenAI's newer word for the same thing; chat templates know only the old one
+    return {"role": "user" if isinstance(message, UserMessage) else "system", "content": content}
+
+
+def _assistant(message: AssistantMessage, where: str) -> dict[str, Any]:
+    if message.content is None and not message.tool_calls:
+        raise InvalidRequest(
+            f"Invalid '{where}.content': an assistant message needs content or tool_calls.",
+            param=f"{where}.content",
+        )
+    built: dict[str, Any] = {"role": "assistant", "content": _content(message.content or "", where)}
+    if message.reasoning_content:
+        built["reasoning_content"] = message.reasoning_content
+    if message.tool_calls:
+        for i, call in enumerate(message.tool_calls):
+            _check_arguments(call.function.arguments, f"{where}.tool_calls[{i}].function.arguments")
+        built["tool_calls"] = msgspec.to_builtins(message.tool_calls)
+    return built
+
+
+def _check_arguments(text: str, where: str) -> None:
+    """Refuse a history that llama-server would answer with a 500."""
+    try:
+        is_object = isinstance(msgspec.json.decode(text), dict)
+    except (msgspec.DecodeError, RecursionError):
+        is_object = False
+    if not is_object:
+        raise InvalidRequest(f"Invalid '{where}': expected a JSON object as text.", param=where)
+
+
+def _content(content: Content, where: str) -> str:
+    """Return a message's text. Parts are joined: chat templates differ in what they make of a list."""
+    if isinstance(content, str):
+        return content
+    texts = []
+    for i, part in enumerate(content):
+        if isinstance(part, TextPart):
+            texts.append(part.text)
+        elif isinstance(part, RefusalPart):
+            texts.append(part.refusal)
+        else:
+            kind = type(part).__struct_config__.tag
+            raise InvalidRequest(
+                f"Invalid '{where}.content[{i}]': the served model takes text only, not {kind!r}.",
+                param=f"{where}.content[{i}]",
+            )
+    return "".join(texts)

@@ -1,0 +1,174 @@
+"""Every way a request can fail.
+
+    GatewayError                     status  type                    code
+    ├── InvalidRequest                  400  invalid_request_error   (given)
+    │   ├── BodyTooLarge                413                          request_too_large
+    │   ├── NotFound                    404                          (given)
+    │   └── MethodNotAllowed            405                          method_not_allowed
+    ├── Unauthorized                    401  invalid_request_error   invalid_api_key
+    ├── Overloaded                      429  rate_limit_error        overloaded
+    ├── NotReady                        503  server_error            not_ready
+    │   └── ShuttingDown                503                          shutting_down
+    ├── UpstreamFailed                  502  server_error            upstream_error
+    │   ├── UpstreamUnreachable         502     nothing of the answer had come: safe to send again
+    │   ├── UpstreamDisconnected        502     the answer broke off
+    │   └── UpstreamSilent              504                          upstream_timeout
+    └── InternalError                   500  server_error            internal_error
+
+Types and codes are OpenAI's where it has them: https://platform.openai.com/docs/guides/error-codes
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """A failure that a client is told about.
+
+    Attributes:
+        status: The HTTP status, where headers have not been sent yet.
+        type: OpenAI's error type.
+        code: A stable word for programs.
+        param: The request's field that is to blame, as a path such as `messages[0].content`, or None.
+        retry_after: Whole seconds after which trying again makes sense, or None.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    default_code: ClassVar[str | None] = None
+    outcome: ClassVar[str] = "error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.param = param
+        self.retry_after = retry_after
+
+
+class InvalidRequest(GatewayError):
+    """The request itself is to blame."""
+
+    status = 400
+    type = "invalid_request_error"
+    outcome = "invalid"
+
+
+class BodyTooLarge(InvalidRequest):
+    """The body is larger than we read."""
+
+    status = 413
+    default_code = "request_too_large"
+
+
+class NotFound(InvalidRequest):
+    """No such path or model."""
+
+    status = 404
+    default_code = "not_found"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The path exists, but not with this method."""
+
+    status = 405
+    default_code = "method_not_allowed"
+
+
+class Unauthorized(GatewayError):
+    """No key, or not one of ours."""
+
+    status = 401
+    type = "invalid_request_error"
+    default_code = "invalid_api_key"
+    outcome = "unauthorized"
+
+
+class Overloaded(GatewayError):
+    """Too many requests wait already."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "overloaded"
+    outcome = "overloaded"
+
+
+class NotReady(GatewayError):
+    """The server is starting, restarting or has failed."""
+
+    status = 503
+    default_code = "not_ready"
+    outcome = "not_ready"
+
+
+class ShuttingDown(NotReady):
+    """This process is being stopped."""
+
+    default_code = "shutting_down"
+
+
+class UpstreamFailed(GatewayError):
+    """llama-server reported a failure of its own."""
+
+    status = 502
+    default_code = "upstream_error"
+    outcome = "upstream_error"
+
+
+class UpstreamUnreachable(UpstreamFailed):
+    """No connection, or it was closed before anything of the answer came: the request can be sent again.
+
+    Attributes:
+        was_sent: Whether the request had reached the server.
+    """
+
+    def __init__(self, message: str, *, was_sent: bool) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
+
+
+class UpstreamDisconnected(UpstreamFailed):
+    """The connection broke off within the answer."""
+
+
+class UpstreamSilent(UpstreamFailed):
+    """Nothing came for too long, not even a keep-alive."""
+
+    status = 504
+    default_code = "upstream_timeout"
+
+
+class InternalError(GatewayError):
+    """A bug of ours; the log has the details."""
+
+    default_code = "internal_error"
+
+
+def openai_body(error: GatewayError) -> dict[str, dict[str, str | None]]:
+    """Render an error in OpenAI's shape."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
+    """Return the response headers that belong to an error, besides its content type."""
+    found = []
+    if error.retry_after is not None:
+        found.append((b"retry-after", str(error.retry_after).encode()))
+    if error.status == Unauthorized.status:
+        found.append((b"www-authenticate", b"Bearer"))
+    return found

@@ -1,0 +1,110 @@
+"""One request's way: a slot, a server that is ready, an answer that has begun; again, while nothing of it has come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.errors import NotReady, ShuttingDown, UpstreamUnreachable
+from gateway.upstream.chat import ChatStream, open_chat
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.admission import Admission
+    from gateway.readiness import Readiness
+    from gateway.request import GenerationRequest
+    from gateway.upstream.catalog import Catalog, ModelInfo
+    from gateway.upstream.target import Target
+
+RETRY_DELAY_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a request may wait, in seconds.
+
+    Attributes:
+        ready_seconds: For a server that is starting or restarting.
+        silence_seconds: For the next byte of an answer; llama-server sends a comment every 10 s while it computes.
+    """
+
+    ready_seconds: float
+    silence_seconds: float
+
+
+class Generator:
+    """Opens answers. Holds those under way, so that a shutdown can end them."""
+
+    def __init__(
+        self, target: Target, readiness: Readiness, catalog: Catalog, admission: Admission, limits: Limits
+    ) -> None:
+        self._target = target
+        self._readiness = readiness
+        self._catalog = catalog
+        self._admission = admission
+        self._limits = limits
+        self._open: set[ChatStream] = set()
+
+    @contextlib.asynccontextmanager
+    async def answer(self, request: GenerationRequest) -> AsyncIterator[tuple[ModelInfo, ChatStream]]:
+        """Hold a slot and the answer to `request`, which has begun but of which nothing has been read.
+
+        Leaving the context frees the slot, and cancels what is still being generated.
+
+        Raises:
+            GatewayError: No slot, no server, or it refused the request.
+        """
+        async with self._admission.slot():
+            model, stream = await self._begin(request)
+            self._open.add(stream)
+            try:
+                yield model, stream
+            finally:
+                self._open.discard(stream)
+                stream.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Let nobody in, give running answers `seconds` to end, then end them with an error."""
+        self._admission.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._admission.wait_idle()
+        for stream in self._open:
+            stream.abort(ShuttingDown("This server is being stopped; the answer is incomplete."))
+
+    async def _begin(self, request: GenerationRequest) -> tuple[ModelInfo, ChatStream]:
+        """Open the answer, waiting out restarts.
+
+        A request whose answer broke off before its first byte is sent a second time, but not a third: it may be
+        what brought the server down.
+        """
+        lost = 0
+        try:
+            async with asyncio.timeout(self._limits.ready_seconds):
+                while True:
+                    try:
+                        return await self._try(request)
+                    except NotReady:
+                        if self._readiness.report().final:
+                            raise
+                    except UpstreamUnreachable as error:
+                        lost += error.was_sent
+                        if lost > 1:
+                            raise
+                    await asyncio.sleep(RETRY_DELAY_SECONDS)
+        except TimeoutError:
+            report = self._readiness.report()
+            raise NotReady(f"The model is not ready ({report.state}).", retry_after=report.retry_after) from None
+
+    async def _try(self, request: GenerationRequest) -> tuple[ModelInfo, ChatStream]:
+        report = await self._readiness.wait_ready()
+        if report.final:
+            raise NotReady(f"The model server is not running ({report.state}).")
+        model = await self._catalog.current()
+        if model.slots != self._admission.slots:
+            self._admission.resize(model.slots)
+        stream = await open_chat(self._target, request, silence_seconds=self._limits.silence_seconds)
+        return model, stream

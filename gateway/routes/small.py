@@ -1,0 +1,96 @@
+"""Health, models and metrics: small, not hot, and so on FastAPI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from gateway.errors import NotFound
+
+if TYPE_CHECKING:
+    from gateway.metrics import Metrics
+    from gateway.readiness import Readiness
+    from gateway.upstream.catalog import Catalog, ModelInfo
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def health_router(readiness: Readiness) -> APIRouter:
+    """Return the routes for load balancers, which need no key."""
+    router = APIRouter(tags=["health"])
+
+    @router.api_route("/livez", methods=["GET", "HEAD"])
+    async def livez() -> dict[str, str]:
+        """Say that this process answers, whatever the model server does."""
+        return {"status": "ok"}
+
+    @router.api_route("/readyz", methods=["GET", "HEAD"])
+    async def readyz() -> JSONResponse:
+        """Say whether requests are answered now: 200, or 503 with `Retry-After`."""
+        report = readiness.report()
+        return _by_readiness(readiness, {"status": _status(ready=report.ready), "state": report.state})
+
+    @router.api_route("/health", methods=["GET", "HEAD"])
+    async def health() -> JSONResponse:
+        """Say what state the model server is in, since when, and why it failed last."""
+        report = readiness.report()
+        body = {"status": _status(ready=report.ready), "state": report.state, **report.detail}
+        return _by_readiness(readiness, body)
+
+    return router
+
+
+def _status(*, ready: bool) -> str:
+    return "ok" if ready else "unavailable"
+
+
+def _by_readiness(readiness: Readiness, body: dict[str, Any]) -> JSONResponse:
+    report = readiness.report()
+    if report.ready:
+        return JSONResponse(body)
+    return JSONResponse(body, status_code=503, headers={"retry-after": str(report.retry_after)})
+
+
+def models_router(catalog: Catalog) -> APIRouter:
+    """Return OpenAI's model routes."""
+    router = APIRouter(prefix="/v1", tags=["models"])
+
+    @router.get("/models")
+    async def list_models() -> dict[str, Any]:
+        """List the one model that is served."""
+        return {"object": "list", "data": [_model_object(await catalog.current())]}
+
+    @router.get("/models/{model_id:path}")
+    async def get_model(model_id: str) -> dict[str, Any]:
+        """Describe the model, if it is the one that is served."""
+        model = await catalog.current()
+        if model_id != model.id:
+            raise NotFound(f"The model {model_id!r} is not served here.", code="model_not_found", param="model")
+        return _model_object(model)
+
+    return router
+
+
+def _model_object(model: ModelInfo) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "warmgate",
+        # not OpenAI's, but what llama-server and vLLM tell too
+        "max_model_len": model.ctx_per_slot,
+    }
+
+
+def metrics_router(metrics: Metrics) -> APIRouter:
+    """Return the route that Prometheus scrapes."""
+    router = APIRouter(tags=["metrics"])
+
+    @router.get("/metrics", response_class=Response)
+    def render() -> Response:
+        """Return every series in Prometheus' text format."""
+        return Response(metrics.render(), media_type=METRICS_TYPE)
+
+    return router

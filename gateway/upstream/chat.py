@@ -1,0 +1,73 @@
+"""A streamed chat completion as batches of events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import UpstreamDisconnected
+from gateway.upstream import connection, wire
+from gateway.upstream.sse import SSEDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.errors import GatewayError
+    from gateway.events import Event
+    from gateway.request import GenerationRequest
+    from gateway.upstream.target import Target
+
+OK = 200
+DONE = b"[DONE]"
+
+
+class ChatStream:
+    """One answer on its way. Always `close` it: that also cancels what is still being generated."""
+
+    def __init__(self, exchange: connection.Exchange) -> None:
+        self._exchange = exchange
+
+    async def batches(self) -> AsyncIterator[list[Event]]:
+        """Yield the events as they come: each batch is all that has arrived since the last.
+
+        Raises:
+            GatewayError: The answer broke off, or the server reported an error within it.
+        """
+        decoder = SSEDecoder()
+        async for data in self._exchange.chunks():
+            batch: list[Event] = []
+            for payload in decoder.feed(data):
+                if payload == DONE:
+                    if batch:
+                        yield batch
+                    return
+                batch += wire.decode_events(payload)
+            if batch:
+                yield batch
+        raise UpstreamDisconnected("llama-server's answer ended before it was complete.")
+
+    def abort(self, error: GatewayError) -> None:
+        """Make the reader of `batches` fail with `error`."""
+        self._exchange.abort(error)
+
+    def close(self) -> None:
+        """Free the connection, and with it the slot."""
+        self._exchange.close()
+
+
+async def open_chat(target: Target, request: GenerationRequest, *, silence_seconds: float) -> ChatStream:
+    """Send a request and wait until its answer begins.
+
+    Raises:
+        UpstreamUnreachable: Nothing of an answer came: sending it again is safe.
+        GatewayError: The server refused it.
+    """
+    body = wire.encode_request(request)
+    exchange = await connection.post(target, wire.CHAT_PATH, body, silence_seconds=silence_seconds)
+    try:
+        await exchange.started()
+        if exchange.status != OK:
+            raise wire.decode_error(exchange.status, await exchange.read())
+    except BaseException:
+        exchange.close()
+        raise
+    return ChatStream(exchange)

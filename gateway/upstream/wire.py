@@ -1,0 +1,157 @@
+"""llama-server's JSON <-> our requests, events and errors.
+
+What goes upstream is a white-list: a body is built from a `GenerationRequest`'s checked fields and nothing else of
+the client's. Passing bodies through is a hole: `chat_template_kwargs` may replace the messages, `verbose` returns the
+rendered prompt to anyone, `id_slot` picks other people's slots.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway import events
+from gateway.errors import GatewayError, InvalidRequest, NotReady, UpstreamFailed
+
+if TYPE_CHECKING:
+    from gateway.request import GenerationRequest
+
+CHAT_PATH = b"/v1/chat/completions"
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct, gc=False):
+    index: int = 0
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Logprobs(msgspec.Struct, gc=False):
+    content: list[events.TokenLogprob] | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    delta: _Delta
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: int = 0
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int
+    completion_tokens: int
+    prompt_tokens_details: _PromptDetails = msgspec.field(default_factory=_PromptDetails)
+
+
+class _Error(msgspec.Struct, gc=False):
+    message: str = "llama-server reported an error without words."
+    type: str = ""
+    code: int | str | None = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: _Error | None = None
+
+
+class _ErrorBody(msgspec.Struct, gc=False):
+    error: _Error
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_error = msgspec.json.Decoder(_ErrorBody).decode
+
+
+def encode_request(request: GenerationRequest) -> bytes:
+    """Return the body of a streamed chat completion.
+
+    Streamed always: llama-server notices a client that left a non-streamed request only when all other slots are quiet.
+    """
+    optional = {
+        "max_tokens": request.max_tokens,
+        "stop": request.stop,
+        "tools": request.tools,
+        "tool_choice": request.tool_choice,
+        "parallel_tool_calls": request.parallel_tool_calls,
+        "response_format": request.response_format,
+        "reasoning_effort": request.reasoning_effort,
+        "chat_template_kwargs": request.template_kwargs or None,
+    }
+    body: dict[str, Any] = {name: value for name, value in optional.items() if value is not None}
+    if request.logprobs is not None:
+        # llama-server reports nothing at all for 0 alternatives (b11549); the dialect drops what was not asked for
+        body |= {"logprobs": True, "top_logprobs": max(1, request.logprobs)}
+    body |= request.sampling
+    body |= {"messages": request.messages, "stream": True, "stream_options": {"include_usage": True}}
+    return msgspec.json.encode(body)
+
+
+def decode_events(payload: bytes) -> list[events.Event]:
+    """Return the events that one chunk of the stream stands for.
+
+    Raises:
+        GatewayError: The chunk reports an error, or is not what llama-server sends.
+    """
+    try:
+        chunk = _decode_chunk(payload)
+    except msgspec.DecodeError as error:
+        raise UpstreamFailed(f"llama-server sent a chunk that cannot be read: {error}") from error
+    if chunk.error is not None:
+        raise _to_error(500, chunk.error)
+    found: list[events.Event] = []
+    for choice in chunk.choices:
+        _add_choice(found, choice)
+    if chunk.usage is not None:
+        usage = chunk.usage
+        found.append(
+            events.Usage(usage.prompt_tokens, usage.completion_tokens, usage.prompt_tokens_details.cached_tokens)
+        )
+    return found
+
+
+def _add_choice(found: list[events.Event], choice: _Choice) -> None:
+    delta = choice.delta
+    if delta.reasoning_content:
+        found.append(events.ReasoningDelta(delta.reasoning_content))
+    if delta.content:
+        logprobs = choice.logprobs.content if choice.logprobs is not None else None
+        found.append(events.TextDelta(delta.content, logprobs))
+    for call in delta.tool_calls or ():
+        function = call.function or _Function()
+        found.append(events.ToolCallDelta(call.index, call.id, function.name, function.arguments or ""))
+    if choice.finish_reason is not None:
+        found.append(events.Finish(choice.finish_reason))
+
+
+def decode_error(status: int, body: bytes) -> GatewayError:
+    """Return the failure that a refused request's answer stands for."""
+    try:
+        error = _decode_error(body).error
+    except msgspec.DecodeError:
+        return UpstreamFailed(f"llama-server answered with status {status} and no reason.")
+    return _to_error(status, error)
+
+
+def _to_error(status: int, error: _Error) -> GatewayError:
+    if error.type == "exceed_context_size_error":
+        return InvalidRequest(error.message, code="context_length_exceeded", param="messages")
+    if error.type == "unavailable_error":
+        return NotReady(error.message, retry_after=1)
+    if status in (400, 413):
+        return InvalidRequest(error.message)
+    return UpstreamFailed(f"llama-server failed: {error.message}")

