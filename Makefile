@@ -10,8 +10,9 @@ UV := .venv/uv/bin/uv
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-# The newest of the Pythons that are there, unless PYTHON says which.
-PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
+# The first Python that runs and is new enough, unless PYTHON says which.
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+  if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$name; break; fi; done)
 
 # uv's own settings: use that Python, never fetch another; keep its cache beside the checkout's environment.
 export UV_PYTHON_DOWNLOADS := never
@@ -40,8 +41,8 @@ format: $(INSTALLED) ## write what check asks for, where a tool can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: $(INSTALLED) ## measure; there are no suites yet
-	@$(BIN)/python -m tests.bench $(ARGS)
+bench: $(INSTALLED) ## measure what the gateway costs in front of the real llama-server
+	@$(BIN)/python tests/bench/serving.py $(ARGS)
 
 clean: ## remove what the other commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
@@ -51,8 +52,7 @@ $(INSTALLED): pyproject.toml uv.lock | $(UV)
 	@touch $@
 
 $(UV):
-	@if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	  echo "warmgate needs Python 3.11 or newer; found: $$("$(PYTHON)" --version 2>&1 || echo none). Set PYTHON=/path/to/python3." >&2; exit 1; fi
+	@if [ -z "$(PYTHON)" ]; then echo "warmgate needs Python 3.11 or newer: install it, or set PYTHON=/path/to/python3." >&2; exit 1; fi
 	@echo "installing into .venv (once) ..."
 	@if ! "$(PYTHON)" -m venv --clear .venv >/dev/null 2>&1; then \
 	  echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; fi

@@ -1,1 +1,1 @@
-"""x"""
+"""The same program on Modal: images, volumes, the GPU class and its hooks. Not written yet."""

@@ -85,9 +85,12 @@ def main() -> None:
     """Run the command line. What a person can act on ends in one sentence and a non-zero status."""
     try:
         status = cli(standalone_mode=False)
-    except (CommandFailure, typer.TyperException) as failure:
+    except CommandFailure as failure:
         _complain(str(failure))
         sys.exit(failure.exit_code)
+    except typer.TyperException as usage:
+        _complain(usage.format_message().rstrip(".") + ".")
+        sys.exit(usage.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except Exception as error:

@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.admission import RETRY_AFTER_SECONDS
 from gateway.errors import NotReady, ShuttingDown, UpstreamUnreachable
 from gateway.upstream.chat import ChatStream, open_chat
 
@@ -36,7 +37,7 @@ class Limits:
 
 
 class Generator:
-    """Opens answers. Holds those under way, so that a shutdown can end them."""
+    """Opens answers, and ends those under way when the gateway is being stopped."""
 
     def __init__(
         self, target: Target, readiness: Readiness, catalog: Catalog, admission: Admission, limits: Limits
@@ -46,7 +47,7 @@ class Generator:
         self._catalog = catalog
         self._admission = admission
         self._limits = limits
-        self._open: set[ChatStream] = set()
+        self._running: set[asyncio.Timeout] = set()  # without a limit, until a shutdown sets one
 
     @contextlib.asynccontextmanager
     async def answer(self, request: GenerationRequest) -> AsyncIterator[tuple[ModelInfo, ChatStream]]:
@@ -57,13 +58,11 @@ class Generator:
         Raises:
             GatewayError: No slot, no server, or it refused the request.
         """
-        async with self._admission.slot():
+        async with self._admission.slot(), self._until_stopped():
             model, stream = await self._begin(request)
-            self._open.add(stream)
             try:
                 yield model, stream
             finally:
-                self._open.discard(stream)
                 stream.close()
 
     async def drain(self, seconds: float) -> None:
@@ -72,8 +71,32 @@ class Generator:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._admission.wait_idle()
-        for stream in self._open:
-            stream.abort(ShuttingDown("This server is being stopped; the answer is incomplete."))
+        for running in self._running:
+            if not running.expired():
+                running.reschedule(0)
+        await self._admission.wait_idle()
+
+    @contextlib.asynccontextmanager
+    async def _until_stopped(self) -> AsyncIterator[None]:
+        """Let `drain` end what is done inside the context, whatever it waits for: server, answer or client.
+
+        Raises:
+            ShuttingDown: It did.
+        """
+        running = asyncio.timeout(None)
+        try:
+            async with running:
+                self._running.add(running)
+                try:
+                    yield
+                finally:
+                    self._running.discard(running)
+        except TimeoutError:
+            if not running.expired():
+                raise
+            raise ShuttingDown(
+                "This server is being stopped; there is no complete answer.", retry_after=RETRY_AFTER_SECONDS
+            ) from None
 
     async def _begin(self, request: GenerationRequest) -> tuple[ModelInfo, ChatStream]:
         """Open the answer, waiting out restarts.
@@ -83,10 +106,10 @@ class Generator:
         """
         lost = 0
         try:
-            async with asyncio.timeout(self._limits.ready_seconds):
+            async with asyncio.timeout(self._limits.ready_seconds) as patience:
                 while True:
                     try:
-                        return await self._try(request)
+                        return await self._try(request, patience)
                     except NotReady:
                         if self._readiness.report().final:
                             raise
@@ -99,12 +122,17 @@ class Generator:
             report = self._readiness.report()
             raise NotReady(f"The model is not ready ({report.state}).", retry_after=report.retry_after) from None
 
-    async def _try(self, request: GenerationRequest) -> tuple[ModelInfo, ChatStream]:
+    async def _try(self, request: GenerationRequest, patience: asyncio.Timeout) -> tuple[ModelInfo, ChatStream]:
         report = await self._readiness.wait_ready()
         if report.final:
-            raise NotReady(f"The model server is not running ({report.state}).")
+            raise NotReady(f"The model server is not running ({report.state}).", retry_after=report.retry_after)
         model = await self._catalog.current()
         if model.slots != self._admission.slots:
             self._admission.resize(model.slots)
-        stream = await open_chat(self._target, request, silence_seconds=self._limits.silence_seconds)
+        until = patience.when()
+        patience.reschedule(None)  # it is ready: what limits the wait for its answer is `silence_seconds`
+        try:
+            stream = await open_chat(self._target, request, silence_seconds=self._limits.silence_seconds)
+        finally:
+            patience.reschedule(until)
         return model, stream

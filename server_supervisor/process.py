@@ -39,7 +39,7 @@ class ChildProcess:
     """
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Start `argv` with exactly the environment `env`.
+        """Start `argv` with exactly the environment `env` (in the C locale Python adds its `LC_CTYPE=C.UTF-8`).
 
         Must be called from a thread that lives as long as the child should: on Linux the kernel ends the child
         when the thread that spawned it ends (`PR_SET_PDEATHSIG` in prctl(2)).

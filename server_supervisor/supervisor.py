@@ -27,7 +27,8 @@ logger = logging.getLogger("warmgate.supervisor")
 
 HEALTH_POLL_SECONDS = 0.05
 EXIT_NOTICE_SECONDS = 1.0
-"""A dying child closes its sockets before it can be reaped: so long we wait for its reason before we blame the request."""
+"""A dying child closes its sockets before it can be reaped: so long we wait for its reason before a request's failure
+is taken for the reason itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

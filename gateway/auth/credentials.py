@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import TYPE_CHECKING
 
 from gateway.errors import Unauthorized
@@ -26,7 +25,7 @@ def authenticate(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> str:
     value = next((value for name, value in headers if name == b"authorization"), None)
     if value is None:
         raise Unauthorized("No API key: send it as 'Authorization: Bearer KEY'.")
-    name = keys.name_of(_key(value.decode("latin-1")))
+    name = keys.name_of(_key(value.decode("utf-8", "surrogateescape")))
     if name is None:
         raise Unauthorized("Incorrect API key.")
     return name
@@ -45,5 +44,5 @@ def _key(value: str) -> str:
 def _password(encoded: str) -> str:
     try:
         return base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not ASCII, not base64, or not UTF-8 inside
         raise Unauthorized("The Authorization header cannot be read.") from None

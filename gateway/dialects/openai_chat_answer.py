@@ -83,8 +83,8 @@ class ChatStreamRenderer:
         match event:
             case events.TextDelta(text, None):
                 return self._text_opening + _encode(text) + self._text_closing
-            case events.TextDelta(text, list(logprobs)):
-                return self._chunk({"content": text}, logprobs=logprobs_object(logprobs, self._top_logprobs))
+            case events.TextDelta(text, logprobs):
+                return self._chunk({"content": text}, logprobs=logprobs_object(logprobs or (), self._top_logprobs))
             case events.ReasoningDelta(text):
                 return self._chunk({"reasoning_content": text})
             case events.ToolCallDelta():

@@ -86,7 +86,11 @@ class _Exchange:
         try:
             parsed = self._dialect.parse(body)
             async with self._generator.answer(parsed.generation) as (model, stream):
-                await (self._stream if parsed.stream else self._collect)(parsed, model, stream)
+                if parsed.stream:
+                    await self._stream(parsed, model, stream)
+                    return "ok"
+                answer = await self._collect(parsed, model, stream)
+            await asgi.send_json(self._send, 200, answer)  # the slot is free already
         except GatewayError as error:
             return await self._fail(error)
         except Exception:
@@ -105,12 +109,12 @@ class _Exchange:
             await self._send({"type": "http.response.body", "body": renderer.render(batch), "more_body": True})
         await asgi.finish(self._send, renderer.end())
 
-    async def _collect(self, parsed: ParsedRequest, model: ModelInfo, stream: ChatStream) -> None:
+    async def _collect(self, parsed: ParsedRequest, model: ModelInfo, stream: ChatStream) -> bytes:
         renderer = parsed.body_renderer(_head(model))
         async for batch in stream.batches():
             self._observation.add(batch)
             renderer.add(batch)
-        await asgi.send_json(self._send, 200, renderer.body())
+        return renderer.body()
 
     async def _fail(self, error: GatewayError) -> str:
         if self._renderer is not None:

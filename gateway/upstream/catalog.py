@@ -9,6 +9,7 @@ import httpx
 import msgspec
 
 from gateway.errors import NotReady, UpstreamFailed
+from gateway.upstream.wire import UNREADABLE
 
 if TYPE_CHECKING:
     from gateway.readiness import Readiness
@@ -89,7 +90,7 @@ class Catalog:
         try:
             model = msgspec.json.decode(models.content, type=_Models).data[0]
             found = msgspec.json.decode(props.content, type=_Props)
-        except (msgspec.DecodeError, IndexError) as error:
+        except (*UNREADABLE, IndexError) as error:
             raise UpstreamFailed(f"{self._target} does not answer as llama-server does: {error}") from error
         return ModelInfo(
             id=model.id,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.errors import UpstreamDisconnected
+from gateway.errors import GatewayError, UpstreamDisconnected
+from gateway.events import Finish, Usage
 from gateway.upstream import connection, wire
 from gateway.upstream.sse import SSEDecoder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.errors import GatewayError
     from gateway.events import Event
     from gateway.request import GenerationRequest
     from gateway.upstream.target import Target
@@ -33,25 +33,36 @@ class ChatStream:
             GatewayError: The answer broke off, or the server reported an error within it.
         """
         decoder = SSEDecoder()
+        last: Event | None = None
         async for data in self._exchange.chunks():
             batch: list[Event] = []
-            for payload in decoder.feed(data):
-                if payload == DONE:
-                    if batch:
-                        yield batch
-                    return
-                batch += wire.decode_events(payload)
+            try:
+                done = _decode(decoder, data, batch)
+            except GatewayError:
+                if batch:
+                    yield batch  # what came before the failure, whether or not it came in the same piece
+                raise
             if batch:
+                last = batch[-1]
                 yield batch
+            if done and isinstance(last, Finish | Usage):
+                return
+            if done:
+                break
         raise UpstreamDisconnected("llama-server's answer ended before it was complete.")
-
-    def abort(self, error: GatewayError) -> None:
-        """Make the reader of `batches` fail with `error`."""
-        self._exchange.abort(error)
 
     def close(self) -> None:
         """Free the connection, and with it the slot."""
         self._exchange.close()
+
+
+def _decode(decoder: SSEDecoder, data: bytes, batch: list[Event]) -> bool:
+    """Add the events that `data` completes to `batch`. Returns whether the end mark was among them."""
+    for payload in decoder.feed(data):
+        if payload == DONE:
+            return True
+        batch += wire.decode_events(payload)
+    return False
 
 
 async def open_chat(target: Target, request: GenerationRequest, *, silence_seconds: float) -> ChatStream:

@@ -66,7 +66,7 @@ class Exchange(asyncio.Protocol):
         Raises:
             UpstreamDisconnected: It broke off before its end.
             UpstreamSilent: Nothing came for `silence_seconds`, not even a keep-alive comment.
-            GatewayError: What `abort` was given.
+            UpstreamFailed: It is not HTTP.
         """
         while True:
             self._raise_error()
@@ -80,11 +80,6 @@ class Exchange(asyncio.Protocol):
     async def read(self) -> bytes:
         """Return the whole body."""
         return b"".join([chunk async for chunk in self.chunks()])
-
-    def abort(self, error: GatewayError) -> None:
-        """End the exchange from outside: whoever reads it gets `error`."""
-        self._error = error
-        self._wake()
 
     def close(self) -> None:
         """Close the connection, which also cancels the generation behind it."""
@@ -160,7 +155,8 @@ class Exchange(asyncio.Protocol):
             self._waiter = None
 
     def _on_silence(self) -> None:
-        self.abort(UpstreamSilent(f"llama-server sent nothing for {self._silence_seconds:g} s."))
+        self._fail(UpstreamSilent(f"llama-server sent nothing for {self._silence_seconds:g} s."))
+        self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -170,8 +166,7 @@ class Exchange(asyncio.Protocol):
         self._error = self._error or error
 
     def _raise_error(self) -> None:
-        # What came before the break is delivered first.
-        if self._error is not None and not (self._chunks and isinstance(self._error, UpstreamDisconnected)):
+        if self._error is not None and not self._chunks:  # what came before the failure is delivered first
             raise self._error
 
 

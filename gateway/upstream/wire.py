@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 CHAT_PATH = b"/v1/chat/completions"
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for JSON that is broken, of another shape, not UTF-8, or nested too deeply."""
+
 
 class _Function(msgspec.Struct, gc=False):
     name: str | None = None
@@ -109,7 +112,7 @@ def decode_events(payload: bytes) -> list[events.Event]:
     """
     try:
         chunk = _decode_chunk(payload)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise UpstreamFailed(f"llama-server sent a chunk that cannot be read: {error}") from error
     if chunk.error is not None:
         raise _to_error(500, chunk.error)
@@ -142,7 +145,7 @@ def decode_error(status: int, body: bytes) -> GatewayError:
     """Return the failure that a refused request's answer stands for."""
     try:
         error = _decode_error(body).error
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return UpstreamFailed(f"llama-server answered with status {status} and no reason.")
     return _to_error(status, error)
 

@@ -44,7 +44,11 @@ def test_a_model_that_only_the_engine_finds_broken(
 ) -> None:
     broken = tmp_path / "broken.gguf"
     # same length, so the header's account is right; but the engine does not know this architecture
-    broken.write_bytes(model_path.read_bytes().replace(b"\x05\x00\x00\x00\x00\x00\x00\x00llama", b"\x05\x00\x00\x00\x00\x00\x00\x00lluma", 1))
+    broken.write_bytes(
+        model_path.read_bytes().replace(
+            b"\x05\x00\x00\x00\x00\x00\x00\x00llama", b"\x05\x00\x00\x00\x00\x00\x00\x00lluma", 1
+        )
+    )
     assert_one_sentence(start_warmgate("serve", "--port", "0", "--model", str(broken)), "architecture", "lluma")
 
 
@@ -67,7 +71,9 @@ def test_an_engine_that_is_none(start_warmgate: Callable[..., Warmgate], tmp_pat
     engine = tmp_path / "llama-server"
     engine.write_text("#!/nowhere/interpreter\n")
     engine.chmod(0o755)
-    assert_one_sentence(start_warmgate("serve", "--port", "0", "--llama-server", str(engine)), str(engine), "cannot be run")
+    assert_one_sentence(
+        start_warmgate("serve", "--port", "0", "--llama-server", str(engine)), str(engine), "cannot be run"
+    )
 
 
 def test_an_engine_that_does_not_know_our_flags(start_warmgate: Callable[..., Warmgate], tmp_path: Path) -> None:

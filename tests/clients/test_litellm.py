@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,10 +12,12 @@ if TYPE_CHECKING:
     from conftest import Warmgate
 
 
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or it asks the network for its price list when imported
+import litellm
+
+
 @pytest.fixture
-def arguments(warmgate: Warmgate, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    # or it asks the network for its price list when it is imported
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+def arguments(warmgate: Warmgate) -> dict[str, Any]:
     return {
         "model": "openai/smollm2-135m",
         "base_url": f"{warmgate.url}/v1",
@@ -29,15 +32,11 @@ def arguments(warmgate: Warmgate, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 
 
 def test_an_answer_in_one_piece(arguments: dict[str, Any]) -> None:
-    import litellm
-
     answer = litellm.completion(**arguments)
     assert "Paris" in answer.choices[0].message.content
     assert answer.usage.completion_tokens > 0
 
 
 def test_a_streamed_answer(arguments: dict[str, Any]) -> None:
-    import litellm
-
     parts = list(litellm.completion(**arguments, stream=True))
     assert "Paris" in "".join(part.choices[0].delta.content or "" for part in parts)

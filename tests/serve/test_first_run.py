@@ -1,4 +1,4 @@
-"""What a newcomer sees: a key, two snippets that work as they are printed, and plain lines where there is no terminal."""
+"""What a newcomer sees: a key, two snippets that work as printed, and plain lines where there is no terminal."""
 
 from __future__ import annotations
 

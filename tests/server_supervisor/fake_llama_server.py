@@ -1,0 +1,140 @@
+"""As much of llama-server as its supervisor sees, with faults on request. See `main` for the flags.
+
+It is run by path and imports little, so that it starts in 20 ms. Tests get its command line from `supervising`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+
+LOADING = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
+HEALTHY = b'{"status":"ok"}'
+ANSWER = b'{"choices":[{"message":{"role":"assistant","content":"Hi"}}]}'
+ASSERTION = 'llama.cpp/common/sampling.cpp:258: GGML_ASSERT(false && "unknown trigger type") failed'
+
+
+def say(text: str) -> None:
+    os.write(1, f"{text}\n".encode())
+
+
+def write_all(data: bytes) -> None:
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def listen(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(path)
+    except OSError:
+        say(f"0.00.003.089 E srv         start: couldn't bind HTTP server socket, hostname: {path}, port: 9931")
+        sys.exit(1)
+    listener.listen()
+    return listener
+
+
+def read_request(connection: socket.socket) -> str:
+    """Return the request's target."""
+    with connection.makefile("rb") as stream:
+        target = stream.readline().split()[1].decode()
+        length = 0
+        while header := stream.readline().strip().lower():
+            if header.startswith(b"content-length:"):
+                length = int(header.partition(b":")[2])
+        stream.read(length)
+    return target
+
+
+def respond(connection: socket.socket, status: int, body: bytes) -> None:
+    head = f"HTTP/1.1 {status} Whatever\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+
+
+def serve(flags: argparse.Namespace) -> None:
+    """Answer one connection after the other, as long as there is no signal."""
+    loading = flags.loading_polls
+    with listen(flags.host) as listener:
+        say("listening")
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                if read_request(connection) == "/health":
+                    if loading == 0:
+                        # like llama-server, which installs its handlers only once it has loaded
+                        signal.signal(signal.SIGTERM, flags.on_sigterm)
+                    respond(connection, *((503, LOADING) if loading else (200, HEALTHY)))
+                    loading -= loading > 0
+                elif flags.abort_in_warm_up:
+                    say(ASSERTION)
+                    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                    os.abort()
+                else:
+                    respond(connection, flags.answer, ANSWER)
+
+
+def leave(*_: object) -> None:
+    os._exit(0)
+
+
+def tell(number: int, _: object) -> None:
+    say(f"got {signal.Signals(number).name}")
+
+
+def start_grandchild(*, escaped: bool) -> None:
+    if os.fork() == 0:
+        if escaped:
+            os.setsid()
+        say(f"grandchild {os.getpid()}")
+        while True:
+            signal.pause()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--host", help="the Unix socket to listen on; without it, wait for signals")
+    parser.add_argument("--starts", type=Path, help="a file that gets one line for each start")
+    parser.add_argument("--only-first", action="store_true", help="of all starts, only the first has these faults:")
+    parser.add_argument("--print", metavar="TEXT", help="before anything else")
+    parser.add_argument("--flood", type=int, default=0, metavar="BYTES", help="print so many without a newline")
+    parser.add_argument("--grandchild", choices=["plain", "escaped"], help="fork another process, perhaps out of reach")
+    parser.add_argument("--exit", type=int, metavar="CODE", help="end at once")
+    parser.add_argument("--loading-polls", type=int, default=0, metavar="N", help="be unhealthy so often; -1: for ever")
+    parser.add_argument("--answer", type=int, default=200, metavar="STATUS", help="of a chat completion")
+    parser.add_argument("--abort-in-warm-up", action="store_true", help="at the first chat completion")
+    parser.add_argument("--ignore-sigterm", action="store_true")
+    argv = sys.argv[1:]
+    flags = parser.parse_args(argv)
+    if flags.starts:
+        first = not flags.starts.exists()
+        with flags.starts.open("a") as starts:
+            starts.write(f"{os.getpid()}\n")
+        if flags.only_first and not first:
+            flags = parser.parse_args(["--host", flags.host])
+    flags.on_sigterm = tell if flags.ignore_sigterm else leave
+    if flags.ignore_sigterm:
+        signal.signal(signal.SIGTERM, tell)
+        signal.signal(signal.SIGCONT, tell)
+    if flags.print:
+        say(flags.print)
+    if flags.flood:
+        write_all(b"x" * flags.flood)
+        say("\nflooded")
+    if flags.grandchild:
+        start_grandchild(escaped=flags.grandchild == "escaped")
+    if flags.exit is not None:
+        sys.exit(flags.exit)
+    if flags.host:
+        serve(flags)
+    say("waiting")
+    while True:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()
