@@ -9,46 +9,50 @@ UV_VERSION := 0.13.9
 UV := .venv/uv/bin/uv
 BIN := .venv/bin
 INSTALLED := .venv/installed
+DEVELOPING := .venv/developing
 
 # The first Python that runs and is new enough, unless PYTHON says which.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
   if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$name; break; fi; done)
 
-# uv's own settings: use that Python, never fetch another; keep its cache beside the checkout's environment.
 export UV_PYTHON_DOWNLOADS := never
-export UV_LINK_MODE := copy
 
 .PHONY: help install serve test check format bench clean
 
 help: ## show these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
-install: $(INSTALLED) ## put everything that is needed into .venv
+install: $(DEVELOPING) ## put everything that is needed into .venv
 
 serve: $(INSTALLED) ## start llama-server with a small real model, and the gateway before it (ARGS="--port 9000")
 	@exec $(BIN)/warmgate serve $(ARGS)
 
-test: $(INSTALLED) ## run all tests, with the real llama-server and a real model (ARGS="-k name")
+test: $(DEVELOPING) ## run all tests, with the real llama-server and a real model (ARGS="-k name")
 	@$(BIN)/pytest $(ARGS)
 
-check: $(INSTALLED) ## lint, formatting, strict types, direction of imports
+check: $(DEVELOPING) ## lint, formatting, strict types, direction of imports
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-format: $(INSTALLED) ## write what check asks for, where a tool can
+format: $(DEVELOPING) ## write what check asks for, where a tool can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: $(INSTALLED) ## measure what the gateway costs in front of the real llama-server
+bench: $(DEVELOPING) ## measure what the gateway costs in front of the real llama-server
 	@$(BIN)/python tests/bench/serving.py $(ARGS)
 
 clean: ## remove what the other commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
 
+# What serving needs, and what developing needs besides. --inexact: the first must not remove the second.
 $(INSTALLED): pyproject.toml uv.lock | $(UV)
-	@$(UV) sync --frozen --quiet --python $(BIN)/python
+	@$(UV) sync --frozen --quiet --inexact --no-default-groups --group local
+	@touch $@
+
+$(DEVELOPING): $(INSTALLED)
+	@$(UV) sync --frozen --quiet
 	@touch $@
 
 $(UV):
