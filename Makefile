@@ -8,6 +8,7 @@ SHELL := /bin/bash
 UV_VERSION := 0.13.9
 UV := .venv/uv/bin/uv
 BIN := .venv/bin
+QUIET := $(shell test -t 2 || echo --quiet)  # in a terminal uv shows its progress
 INSTALLED := .venv/installed
 DEVELOPING := .venv/developing
 
@@ -48,11 +49,11 @@ clean: ## remove what the other commands made
 
 # What serving needs, and what developing needs besides. --inexact: the first must not remove the second.
 $(INSTALLED): pyproject.toml uv.lock | $(UV)
-	@$(UV) sync --frozen --quiet --inexact --no-default-groups --group local
+	@$(UV) sync --frozen $(QUIET) --inexact --no-default-groups --group local
 	@touch $@
 
 $(DEVELOPING): $(INSTALLED)
-	@$(UV) sync --frozen --quiet
+	@$(UV) sync --frozen $(QUIET)
 	@touch $@
 
 $(UV):

@@ -9,7 +9,8 @@ from app.engine import find_engine
 from app.failure import CommandFailure
 from app.gguf import ModelFileError
 from app.model_store import check_model, default_cache_dir, default_model
-from app.profiles import find_profile
+from app.overrides import read_overrides
+from app.profiles import ANY_GGUF, SMOLLM2, find_profile
 from server_supervisor.environment import child_environment
 from server_supervisor.plan import UnixEndpoint
 from server_supervisor.supervisor import Launch
@@ -18,6 +19,7 @@ from snapshot.warm_up import warm_up
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from app.profiles import Profile
     from app.settings import Settings
     from server_supervisor.plan import LaunchPlan
 
@@ -36,13 +38,13 @@ def plan_launch(settings: Settings, runtime_dir: Path) -> tuple[Launch, LaunchPl
         CommandFailure: Something is missing or cannot be used; the message says what and what to do.
     """
     cache_dir = settings.cache_dir or default_cache_dir(os.environ)
-    profile = find_profile(settings.profile)
+    profile = chosen_profile(settings)
     engine = find_engine(settings.llama_server, cache_dir)
     try:
         model = check_model(settings.model or default_model(cache_dir)).path
     except ModelFileError as error:
         raise CommandFailure(str(error)) from None
-    plan = profile.plan(model, alias=model.stem if settings.model else profile.name)
+    plan = profile.plan(model, read_overrides(settings.overrides))
     endpoint = UnixEndpoint(runtime_dir / "llama.sock")
     launch = Launch(
         argv=[*engine.command, *plan.argv(endpoint)],
@@ -52,3 +54,14 @@ def plan_launch(settings: Settings, runtime_dir: Path) -> tuple[Launch, LaunchPl
         load_timeout_seconds=settings.load_timeout_seconds,
     )
     return launch, plan, engine.origin
+
+
+def chosen_profile(settings: Settings) -> Profile:
+    """Return the profile that was named, or the one that fits what was.
+
+    Raises:
+        CommandFailure: There is none of that name.
+    """
+    if settings.profile is not None:
+        return find_profile(settings.profile)
+    return ANY_GGUF if settings.model else SMOLLM2

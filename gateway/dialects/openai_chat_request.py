@@ -214,12 +214,13 @@ def decode(body: bytes) -> ChatCompletionRequest:
 
     Raises:
         InvalidRequest: It is not JSON, or a field has the wrong type or value, or is unknown; `param` names it.
+        RecursionError: It is nested too deeply.
     """
     try:
         return _decode(body)
     except msgspec.ValidationError as error:
         _raise_invalid(str(error))
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error}", code="invalid_json") from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("warmgate.gateway")
 
 ANSWER_SECONDS = 2.0
+
+# n_tokens_max, the largest value seen, is declared as a counter; as such it would be renamed to n_tokens_max_total.
+MISDECLARED = re.compile(r"^(# TYPE \S+(?<!_total)) counter$", re.MULTILINE)
 
 
 class UpstreamMetrics:
@@ -52,7 +56,7 @@ class UpstreamMetrics:
             async with self._target.control_client(ANSWER_SECONDS) as client:
                 response = await client.get("/metrics")
             if response.status_code == httpx.codes.OK:
-                self.families = list(text_string_to_metric_families(response.text))
+                self.families = list(text_string_to_metric_families(MISDECLARED.sub(r"\1 gauge", response.text)))
                 self._scraped_at = time.monotonic()
         except (httpx.HTTPError, ValueError) as error:
             logger.info("llama-server's metrics could not be read: %s", repr(error))

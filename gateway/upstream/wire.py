@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway import events
-from gateway.errors import GatewayError, InvalidRequest, NotReady, UpstreamFailed
+from gateway.errors import BodyTooLarge, GatewayError, InvalidRequest, NotReady, UpstreamFailed
 
 if TYPE_CHECKING:
     from gateway.request import GenerationRequest
@@ -84,6 +84,9 @@ def encode_request(request: GenerationRequest) -> bytes:
     """Return the body of a streamed chat completion.
 
     Streamed always: llama-server notices a client that left a non-streamed request only when all other slots are quiet.
+
+    Raises:
+        InvalidRequest: It is nested too deeply.
     """
     optional = {
         "max_tokens": request.max_tokens,
@@ -101,7 +104,10 @@ def encode_request(request: GenerationRequest) -> bytes:
         body |= {"logprobs": True, "top_logprobs": max(1, request.logprobs)}
     body |= request.sampling
     body |= {"messages": request.messages, "stream": True, "stream_options": {"include_usage": True}}
-    return msgspec.json.encode(body)
+    try:
+        return msgspec.json.encode(body)
+    except RecursionError:  # how deep is too deep depends on the stack: the body may have been decoded all the same
+        raise InvalidRequest("The request body is nested too deeply.") from None
 
 
 def decode_events(payload: bytes) -> list[events.Event]:
@@ -143,6 +149,8 @@ def _add_choice(found: list[events.Event], choice: _Choice) -> None:
 
 def decode_error(status: int, body: bytes) -> GatewayError:
     """Return the failure that a refused request's answer stands for."""
+    if status == BodyTooLarge.status:  # without a body
+        return BodyTooLarge("The request body is larger than llama-server reads.")
     try:
         error = _decode_error(body).error
     except UNREADABLE:
@@ -155,6 +163,6 @@ def _to_error(status: int, error: _Error) -> GatewayError:
         return InvalidRequest(error.message, code="context_length_exceeded", param="messages")
     if error.type == "unavailable_error":
         return NotReady(error.message, retry_after=1)
-    if status in (400, 413):
+    if status == InvalidRequest.status:
         return InvalidRequest(error.message)
     return UpstreamFailed(f"llama-server failed: {error.message}")

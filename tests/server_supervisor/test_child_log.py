@@ -38,7 +38,9 @@ def test_a_flood_without_newlines_is_kept_in_bounds() -> None:
 
 
 def test_what_is_not_utf_8_is_replaced() -> None:
-    assert drained("gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n ".encode() + b"\xff\n").tail() == ["grün \N{REPLACEMENT CHARACTER}"]
+    assert drained("gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n ".encode() + b"\xff\n").tail() == [
+        "grün \N{REPLACEMENT CHARACTER}"
+    ]
 
 
 def test_the_stream_is_closed_at_its_end() -> None:

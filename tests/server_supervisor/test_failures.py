@@ -1,4 +1,4 @@
-"""`recorded/` holds what llama-server b11549, its twin from the wheel, or the dynamic loader printed before it ended."""
+"""`recorded/` holds what llama-server b11549, its twin from the wheel or the dynamic loader printed before the end."""
 
 from __future__ import annotations
 
@@ -120,8 +120,7 @@ def test_an_engine_that_is_not_there_is_named() -> None:
 def test_too_little_gpu_memory_is_too_little_memory() -> None:
     # b11549's source, ggml-cuda.cu and llama-model.cpp
     tail = [
-        "0.09.121.001 E ggml_backend_cuda_buffer_type_alloc_buffer: "
-        "allocating 15360.00 MiB on device 0: cudaMalloc failed: out of memory",
+        "0.09.121.001 E alloc_buffer: allocating 15360.00 MiB on device 0: cudaMalloc failed: out of memory",
         "0.09.121.003 E llama_model_load: error loading model: unable to allocate CUDA0 buffer",
         "0.09.140.511 E srv  llama_server: exiting due to model loading error",
     ]

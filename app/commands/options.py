@@ -1,0 +1,16 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Profile = Annotated[str | None, typer.Option(help="What to serve.  [default: smollm2-135m, or any-gguf with --model]")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change one value of the profile, such as ctx_per_slot=8192."),
+]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.  [default: 8000]")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.  [default: info]")]

@@ -1,0 +1,44 @@
+"""Values of a profile that a user changes, written `name=value`."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from app.failure import CommandFailure
+from app.profiles import nearest
+from server_supervisor.plan import LaunchPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NOT_OVERRIDABLE = {"model"}  # has a flag of its own, with checks of its own
+
+
+def read_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the values that `name=value` texts stand for, checked against `LaunchPlan`'s types.
+
+    `none` gives a value back to llama-server's own default.
+
+    Raises:
+        CommandFailure: A name is unknown (the nearest is named), or a value has the wrong type.
+    """
+    types = typing.get_type_hints(LaunchPlan)
+    names = {field.name: types[field.name] for field in fields(LaunchPlan) if field.name not in NOT_OVERRIDABLE}
+    return dict(_read(text, names) for text in texts)
+
+
+def _read(text: str, names: dict[str, Any]) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not separator:
+        raise CommandFailure(f"--set {text}: expected NAME=VALUE.")
+    if name not in names:
+        raise CommandFailure(f"--set {text}: there is no value {name!r}; {nearest(name, names)}")
+    try:
+        return name, msgspec.convert(value.strip(), names[name], strict=False)
+    except msgspec.ValidationError as error:
+        raise CommandFailure(f"--set {text}: {error}.") from None
