@@ -11,6 +11,7 @@ from server_supervisor.plan import LaunchPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
