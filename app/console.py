@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.markup import escape
 
 if TYPE_CHECKING:
@@ -18,10 +19,14 @@ out = Console(highlight=False, soft_wrap=True)
 
 
 def set_up_logging(level: str) -> None:
-    """Log to standard error, one plain line an entry."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
+    """Log to standard error: one plain line an entry, or in a terminal without disturbing what moves there."""
+    if err.is_terminal:
+        handler: logging.Handler = RichHandler(console=err, show_path=False, log_time_format="%H:%M:%S")
+        layout = "%(message)s"
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        layout = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=layout, handlers=[handler])
     logging.getLogger("warmgate").setLevel(level.upper())
 
 

@@ -109,9 +109,9 @@ class Admission:
 
     def _give_back(self) -> None:
         self.in_flight -= 1
+        self._admit()
         if not self.in_flight:
             self._idle.set()
-        self._admit()
 
     def _admit(self) -> None:
         while self._queue and self.in_flight < self.slots:

@@ -97,7 +97,7 @@ class Gateway:
                 authenticate(self._config.keys, scope["headers"])
             route = self._data_path.get(path)
             if route is not None and scope["method"] != "POST":
-                raise MethodNotAllowed(f"{path} takes POST, not {scope['method']}.")
+                raise MethodNotAllowed(f"{path} takes POST, not {scope['method']}.", allow="POST")
         except GatewayError as error:
             self._metrics.requests.labels("gate", error.outcome).inc()
             await asgi.send_error(send, error, headers=[BASIC_CHALLENGE] if path in BROWSER_PATHS else [])
@@ -134,7 +134,8 @@ def _api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> Fa
     @api.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == MethodNotAllowed.status:
-            return _response(MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
+            allow = (error.headers or {}).get("Allow", "")
+            return _response(MethodNotAllowed(f"{request.url.path} does not take {request.method}.", allow=allow))
         if error.status_code == NotFound.status:
             return _response(NotFound(f"There is nothing at {request.url.path}."))
         return _response(InvalidRequest(str(error.detail)))

@@ -77,10 +77,18 @@ class NotFound(InvalidRequest):
 
 
 class MethodNotAllowed(InvalidRequest):
-    """The path exists, but not with this method."""
+    """The path exists, but not with this method.
+
+    Attributes:
+        allow: The methods that it has, separated by commas.
+    """
 
     status = 405
     default_code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
 
 
 class Unauthorized(GatewayError):
@@ -169,6 +177,8 @@ def headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
     found = []
     if error.retry_after is not None:
         found.append((b"retry-after", str(error.retry_after).encode()))
-    if error.status == Unauthorized.status:
+    if isinstance(error, Unauthorized):
         found.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, MethodNotAllowed):
+        found.append((b"allow", error.allow.encode()))
     return found

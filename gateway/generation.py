@@ -126,13 +126,12 @@ class Generator:
         report = await self._readiness.wait_ready()
         if report.final:
             raise NotReady(f"The model server is not running ({report.state}).", retry_after=report.retry_after)
-        model = await self._catalog.current()
-        if model.slots != self._admission.slots:
-            self._admission.resize(model.slots)
         until = patience.when()
-        patience.reschedule(None)  # it is ready: what limits the wait for its answer is `silence_seconds`
+        patience.reschedule(None)  # it is ready: the steps from here on have limits of their own
         try:
-            stream = await open_chat(self._target, request, silence_seconds=self._limits.silence_seconds)
+            model = await self._catalog.current()
+            if model.slots != self._admission.slots:
+                self._admission.resize(model.slots)
+            return model, await open_chat(self._target, request, silence_seconds=self._limits.silence_seconds)
         finally:
             patience.reschedule(until)
-        return model, stream

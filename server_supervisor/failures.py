@@ -157,7 +157,7 @@ def classify_exit(returncode: int, tail: Sequence[str], *, was_ready: bool) -> F
     if returncode < 0:
         return _killed(-returncode)
     last = next((line.strip() for line in reversed(tail) if line.strip()), "it printed nothing")
-    return Failure("exited", f"llama-server ended with code {returncode}: {last}.", deterministic=False)
+    return Failure("exited", f"llama-server ended with code {returncode}: {last.rstrip('.')}.", deterministic=False)
 
 
 def _killed(number: int) -> Failure:
@@ -177,4 +177,5 @@ def load_timeout(seconds: float) -> Failure:
 def warm_up_failed(error: Exception) -> Failure:
     """Return the failure of a server that loaded but could not answer."""
     reason = str(error).partition("\n")[0] or type(error).__name__  # httpx has errors of two lines and of none
-    return Failure("warm_up_failed", f"llama-server loaded but did not answer: {reason}.", deterministic=False)
+    message = f"llama-server loaded but did not answer: {reason.rstrip('.')}."
+    return Failure("warm_up_failed", message, deterministic=False)

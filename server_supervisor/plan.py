@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 -- overrides are checked against the annotations
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from server_supervisor.build import spell
+
+if TYPE_CHECKING:
+    from server_supervisor.build import Build
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,16 @@ class LaunchPlan:
     top_p: float | None = None
     sse_ping_interval: int = 10
 
-    def argv(self, endpoint: Endpoint) -> list[str]:
-        """Return llama-server's arguments for this plan, listening on `endpoint`."""
+    def argv(self, endpoint: Endpoint, build: Build | None = None) -> list[str]:
+        """Return llama-server's arguments for this plan, listening on `endpoint`.
+
+        Args:
+            endpoint: Where it shall listen.
+            build: Who is to understand them; None for a current build.
+
+        Raises:
+            UnknownFlag: That build cannot be told all of the plan.
+        """
         valued = {
             "--model": self.model,
             "--alias": self.alias,
@@ -103,6 +116,7 @@ class LaunchPlan:
             "--top-p": self.top_p,
             "--sse-ping-interval": self.sse_ping_interval,
         }
-        flags = [text for flag, value in valued.items() if value is not None for text in (flag, str(value))]
+        flags = [text for flag, value in valued.items() if value is not None for text in spell(flag, str(value), build)]
         # --offline: a serving process never downloads; --no-ui: the gateway is the only door.
-        return [*flags, *endpoint.argv(), "--metrics", "--no-ui", "--offline"]
+        switches = [text for flag in ("--metrics", "--no-ui", "--offline") for text in spell(flag, None, build)]
+        return [*flags, *endpoint.argv(), *switches]

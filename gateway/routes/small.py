@@ -21,18 +21,21 @@ def health_router(readiness: Readiness) -> APIRouter:
     """Return the routes for load balancers, which need no key."""
     router = APIRouter(tags=["health"])
 
-    @router.api_route("/livez", methods=["GET", "HEAD"])
+    @router.head("/livez", include_in_schema=False)
+    @router.get("/livez")
     async def livez() -> dict[str, str]:
         """Say that this process answers, whatever the model server does."""
         return {"status": "ok"}
 
-    @router.api_route("/readyz", methods=["GET", "HEAD"])
+    @router.head("/readyz", include_in_schema=False)
+    @router.get("/readyz")
     async def readyz() -> JSONResponse:
         """Say whether requests are answered now: 200, or 503 with `Retry-After`."""
         report = readiness.report()
         return _by_readiness(readiness, {"status": _status(ready=report.ready), "state": report.state})
 
-    @router.api_route("/health", methods=["GET", "HEAD"])
+    @router.head("/health", include_in_schema=False)
+    @router.get("/health")
     async def health() -> JSONResponse:
         """Say what state the model server is in, since when, and why it failed last."""
         report = readiness.report()

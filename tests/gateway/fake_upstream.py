@@ -52,7 +52,7 @@ def scenario(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop turn until `condition` holds: for what changes without an event to wait for."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110 -- there is no event, and no time passes: the loop is only let turn
         await asyncio.sleep(0)
 
 
@@ -184,10 +184,11 @@ def break_off(*pieces: bytes | asyncio.Event) -> Callable[[Call], Awaitable[None
 
 
 def refuse(status: int, body: Any) -> Callable[[Call], Awaitable[None]]:
-    """Answer with a status and a body, JSON unless it is bytes."""
+    """Answer with a status and a body, JSON unless it is bytes, and leave the closing to the other side."""
 
     async def behave(call: Call) -> None:
         await call.send(_whole(status, body if isinstance(body, bytes) else json.dumps(body).encode()))
+        await call.hung_up.wait()
 
     return behave
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +54,15 @@ def test_what_is_no_target_is_refused_with_a_hint(text: str, hint: str) -> None:
 async def test_small_questions_reach_a_unix_socket(tmp_path: Path) -> None:
     async with FakeUpstream(tmp_path / "s").listening() as upstream, upstream.target.control_client(5) as client:
         assert (await client.get("/health")).json() == {"status": "ok"}
+
+
+@scenario
+async def test_asking_does_not_load_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes 60 ms in which no stream goes on."""
+    loaded: list[object] = []
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *args, **_: loaded.append(args))
+    async with Target(host="127.0.0.1", port=1).control_client(5):
+        assert loaded == []
 
 
 @scenario

@@ -99,13 +99,15 @@ def test_a_request_that_cannot_be_written_is_the_clients_fault() -> None:
         (ROLE, []),
         (text("Hi"), [TextDelta("Hi")]),
         (text(""), []),
-        (text("ü\n\u2028😀\x00\x1f\""), [TextDelta("ü\n\u2028😀\x00\x1f\"")]),
+        (text('ü\n\u2028😀\x00\x1f"'), [TextDelta('ü\n\u2028😀\x00\x1f"')]),
         (thought("Hm"), [ReasoningDelta("Hm")]),
         (chunk({"reasoning_content": "Hm", "content": "Hi"}), [ReasoningDelta("Hm"), TextDelta("Hi")]),
         (call_begins(1, "c1", "f"), [ToolCallDelta(1, "c1", "f", "")]),
         (call_goes_on(1, '{"a"'), [ToolCallDelta(1, None, None, '{"a"')]),
         (
-            chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}, {"index": 1}]}),
+            chunk(
+                {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}, {"index": 1}]}
+            ),
             [ToolCallDelta(0, "a", "f", "{}"), ToolCallDelta(1, None, None, "")],
         ),
         (finish("length"), [Finish("length")]),

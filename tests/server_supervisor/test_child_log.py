@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import threading
 
 import pytest
+from supervising import eventually
 
 from server_supervisor.child_log import KEPT_LINES, LONGEST_LINE, ChildLog
 
@@ -35,6 +38,19 @@ def test_a_flood_without_newlines_is_kept_in_bounds() -> None:
     log = drained(b"x" * 8_000_000)
     assert len(log.tail()) <= KEPT_LINES
     assert max(map(len, log.tail())) <= LONGEST_LINE
+
+
+def test_a_line_that_does_not_end_is_not_waited_for() -> None:
+    log = ChildLog()
+    reading, writing = os.pipe()
+    reader = threading.Thread(target=log.drain, args=[os.fdopen(reading, "rb")])
+    reader.start()
+    try:
+        os.write(writing, b"x" * (8 * LONGEST_LINE))
+        eventually(log.tail)
+    finally:
+        os.close(writing)
+        reader.join()
 
 
 def test_what_is_not_utf_8_is_replaced() -> None:

@@ -208,7 +208,7 @@ def test_a_load_timeout_names_the_setting_that_raises_it() -> None:
 
 def test_a_failed_warm_up_says_what_failed() -> None:
     message = "llama-server loaded but did not answer: Server disconnected."
-    failure = warm_up_failed(httpx.RemoteProtocolError("Server disconnected"))
+    failure = warm_up_failed(httpx.RemoteProtocolError("Server disconnected."))
     assert failure == Failure("warm_up_failed", message, deterministic=False)
 
 

@@ -30,11 +30,13 @@ LAUNCHER = Path(process.__file__).with_name("launcher.py")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 with_waitid = pytest.mark.skipif(not hasattr(os, "waitid"), reason="without waitid a group cannot be cleared safely")
 
-# A process of its own that starts what its arguments say and then is told nothing more
+# A process of its own that starts what its arguments say, and tells when that has begun to run
 PARENT = """
-import signal, sys
+import signal, sys, time
 from server_supervisor.process import ChildProcess
 child = ChildProcess(sys.argv[1:], {})
+while not child.log.tail():
+    time.sleep(0.002)
 print(child.pid, flush=True)
 signal.pause()
 """
@@ -205,7 +207,7 @@ def test_no_child_gets_a_second_sigterm(spawn: Spawn) -> None:
 
 
 @with_waitid
-def test_a_stop_that_meets_the_childs_own_end_still_learns_its_code(
+def test_a_stop_that_meets_the_childs_own_end_still_learns_its_code_and_clears_its_group(
     spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_look = threading.Event()
@@ -216,11 +218,13 @@ def test_a_stop_that_meets_the_childs_own_end_still_learns_its_code(
         return waitid(kind, number, options)
 
     monkeypatch.setattr(os, "waitid", late_waitid)
-    child = spawn("--exit", "3")
+    child = spawn("--grandchild", "plain", "--exit", "3")
+    other = grandchild(child)
     eventually(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
     child.terminate()  # must not reap it behind the reaper's back
     may_look.set()
     assert exit_code(child) == 3
+    eventually(lambda: is_gone(other))
 
 
 # --- what it leaves behind --------------------------------------------------------------------------------------
@@ -285,7 +289,7 @@ def test_it_dies_with_a_parent_that_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT, *fake_server()], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
-        eventually(lambda: "fake_llama_server" in " ".join(child.cmdline()))  # the launcher has done its work
+        assert child.cmdline() == fake_server()  # the launcher has done its work
         parent.kill()
         eventually(lambda: is_gone(child))
 

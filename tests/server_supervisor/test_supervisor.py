@@ -518,7 +518,7 @@ def test_a_draining_server_goes_on_until_it_is_stopped(place: Place) -> None:
     run(main())
 
 
-def test_a_server_that_dies_while_it_drains_is_not_replaced(place: Place) -> None:
+def test_a_server_that_dies_while_it_drains_is_not_replaced(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         supervisor = Supervisor(place.launch())
         owner = asyncio.create_task(supervisor.run())
@@ -530,6 +530,7 @@ def test_a_server_that_dies_while_it_drains_is_not_replaced(place: Place) -> Non
 
     run(main())
     assert place.started() == 1
+    assert "Starting it again" not in caplog.text
 
 
 def test_a_drain_between_two_servers_starts_no_other(place: Place) -> None:
