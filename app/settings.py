@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     )
     metrics_public: bool = Field(False, description="Whether `/metrics` needs no key.")
     load_timeout_seconds: float = Field(600, gt=0, description="How long llama-server may take to become ready.")
+    wedge_seconds: float = Field(
+        120, ge=0, description="A server with work to do that shows no sign of life for so long is killed; 0 for never."
+    )
     ready_wait_seconds: float = Field(
         60, ge=0, description="How long a request waits for a server that starts or restarts, before 503."
     )

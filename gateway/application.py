@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
+    from gateway.activity import Activity
     from gateway.auth.keys import KeyRing
     from gateway.readiness import Readiness
     from gateway.upstream.target import Target
@@ -103,6 +104,11 @@ class Gateway:
             await asgi.send_error(send, error, headers=[BASIC_CHALLENGE] if path in BROWSER_PATHS else [])
             return
         await (route or self._api)(scope, receive, send)
+
+    @property
+    def activity(self) -> Activity:
+        """What is under way upstream, for a watchdog."""
+        return self._generator.activity
 
     async def drain(self, seconds: float) -> None:
         """Let nobody in, give running answers `seconds` to end, then end them with an error."""

@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.activity import Activity
 from gateway.admission import RETRY_AFTER_SECONDS
 from gateway.errors import NotReady, ShuttingDown, UpstreamUnreachable
 from gateway.upstream.chat import ChatStream, open_chat
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from gateway.upstream.target import Target
 
 RETRY_DELAY_SECONDS = 0.1
+NOTICE_SECONDS = 0.25
+"""llama-server notices that a client has left when it writes the next token. A SIGTERM before that makes it wait for
+its next keep-alive comment instead, 10 s or more (b11549)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,11 @@ class Limits:
 
 
 class Generator:
-    """Opens answers, and ends those under way when the gateway is being stopped."""
+    """Opens answers, and ends those under way when the gateway is being stopped.
+
+    Attributes:
+        activity: What is under way, for a watchdog.
+    """
 
     def __init__(
         self, target: Target, readiness: Readiness, catalog: Catalog, admission: Admission, limits: Limits
@@ -47,6 +55,7 @@ class Generator:
         self._catalog = catalog
         self._admission = admission
         self._limits = limits
+        self.activity = Activity()
         self._running: set[asyncio.Timeout] = set()  # without a limit, until a shutdown sets one
 
     @contextlib.asynccontextmanager
@@ -59,11 +68,10 @@ class Generator:
             GatewayError: No slot, no server, or it refused the request.
         """
         async with self._admission.slot(), self._until_stopped():
-            model, stream = await self._begin(request)
-            try:
-                yield model, stream
-            finally:
-                stream.close()
+            with self.activity.request():
+                model, stream = await self._begin(request)
+                with contextlib.closing(stream):
+                    yield model, stream
 
     async def drain(self, seconds: float) -> None:
         """Let nobody in, give running answers `seconds` to end, then end them with an error."""
@@ -74,7 +82,9 @@ class Generator:
         for running in self._running:
             if not running.expired():
                 running.reschedule(0)
-        await self._admission.wait_idle()
+        if self._running:
+            await self._admission.wait_idle()
+            await asyncio.sleep(NOTICE_SECONDS)
 
     @contextlib.asynccontextmanager
     async def _until_stopped(self) -> AsyncIterator[None]:

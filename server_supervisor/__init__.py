@@ -10,6 +10,8 @@ Mechanism, with no event loop, so that it also works inside a snapshot hook:
 Policy, on one event loop:
     states      the state machine, drawn
     backoff     how long to wait before the next start, and when to give up
+    identity    is the server that came up the one that was meant
+    watchdog    is a server that has work to do still moving
     probe       the questions the policy asks a running server
     supervisor  the one task that owns the state
 """

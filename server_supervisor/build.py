@@ -8,11 +8,9 @@ compiled outside of git, or from a shallow clone, does not have it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence  # noqa: TC003 -- what is kept in files is checked against the annotations
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Final
 
 SMALLEST_NUMBER: Final = 1000
 """llama-server prints a number since b1500 or so. A smaller one counts the commits of a shallow clone."""
@@ -22,7 +20,7 @@ _NUMBER: Final = re.compile(r"^version: (?:\S+ \(build (\d+), commit |(\d+) \()"
 
 # An entry of the help begins at the line's start; what it takes follows one space, what it does three or more
 # (`common_arg::to_string` in llama.cpp's common/arg.cpp).
-_ENTRY: Final = re.compile(r"^(-\S+(?:, +-\S+)*)(?: (\S+))?(.*(?:\n .*)*)", re.MULTILINE)
+_ENTRY: Final = re.compile(r"^(-[^\s,]+(?:, +-[^\s,]+)*)(?: (\S+))?(.*(?:\n .*)*)", re.MULTILINE)
 _GONE: Final = "the argument has been removed"
 
 
@@ -56,7 +54,7 @@ def read_number(version: str) -> int | None:
 
 
 def read_flags(usage: str) -> dict[str, str]:
-    """Return the flags that `llama-server --help` lists, and what each takes. Those that only say goodbye are left out."""
+    """Return the flags that `llama-server --help` lists and what each takes, without those that only say goodbye."""
     return {
         flag: metavar
         for names, metavar, text in _ENTRY.findall(usage)
@@ -71,10 +69,10 @@ class UnknownFlag(Exception):
     Attributes:
         words: The flag and its value.
         since: Where upstream added it; empty if we do not know.
-        instead: Values that need not be said to such a build.
+        instead: The same flag with values that need not be said to such a build.
     """
 
-    def __init__(self, words: str, since: str = "", instead: tuple[str, ...] = ()) -> None:
+    def __init__(self, words: str, since: str = "", instead: Sequence[str] = ()) -> None:
         super().__init__(words)
         self.words = words
         self.since = since
@@ -173,11 +171,8 @@ def spell(flag: str, value: str | None, build: Build | None) -> list[str]:
         takes_value = "{}" in words
         if all(build.knows(word, valued=takes_value) for word in words if word != "{}"):
             return [(value or "") if word == "{}" else word for word in words]
-    raise UnknownFlag(_shown(flag, value), older.since, _not_needed(older))
-
-
-def _not_needed(older: _Older) -> tuple[str, ...]:
-    return tuple(value for value, ways in older.ways.items() if "" in ways)
+    unsaid = [f"{flag} {value}" for value, ways in older.ways.items() if "" in ways]
+    raise UnknownFlag(_shown(flag, value), older.since, unsaid)
 
 
 def _shown(flag: str, value: str | None) -> str:

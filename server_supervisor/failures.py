@@ -179,3 +179,13 @@ def warm_up_failed(error: Exception) -> Failure:
     reason = str(error).partition("\n")[0] or type(error).__name__  # httpx has errors of two lines and of none
     message = f"llama-server loaded but did not answer: {reason.rstrip('.')}."
     return Failure("warm_up_failed", message, deterministic=False)
+
+
+def came_up_wrong(mismatch: str) -> Failure:
+    """Return the failure of a server that is healthy but not the one that was asked for."""
+    return Failure("came_up_wrong", f"llama-server came up as something else: {mismatch}.", deterministic=True)
+
+
+def wedged(evidence: str) -> Failure:
+    """Return the failure of a server that has work and does not move."""
+    return Failure("wedged", f"llama-server hangs: {evidence}.", deterministic=False)

@@ -5,11 +5,11 @@ A flag that is misread, a file found elsewhere or a fitted context still give a 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from server_supervisor.plan import LaunchPlan
 

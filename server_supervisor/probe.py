@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -37,3 +37,33 @@ async def is_healthy(client: httpx.AsyncClient) -> bool:
         return (await client.get("/health")).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
+
+
+async def props(client: httpx.AsyncClient) -> dict[str, Any]:
+    """Ask what the server is.
+
+    Raises:
+        httpx.HTTPError: It does not answer.
+        ValueError: It does not answer with JSON.
+    """
+    response = await client.get("/props")
+    response.raise_for_status()
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+async def slot_positions(client: httpx.AsyncClient) -> object | None:
+    """Ask how far each slot is; None when the main loop does not answer."""
+    try:
+        slots = (await client.get("/slots")).json()
+        return [
+            (
+                slot.get("id_task"),
+                slot.get("n_prompt_tokens"),
+                slot.get("n_prompt_tokens_processed"),
+                slot.get("next_token"),
+            )
+            for slot in slots
+        ]
+    except (httpx.HTTPError, ValueError, AttributeError, TypeError):
+        return None

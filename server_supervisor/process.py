@@ -29,7 +29,7 @@ _LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
 class ChildProcess:
-    """A running child in a process group of its own, which dies with its parent.
+    """A running child in a process group of its own, all of which dies with its parent.
 
     Attributes:
         pid: Its process id, which is also its group's.
@@ -52,14 +52,7 @@ class ChildProcess:
         self.exited.set_running_or_notify_cancel()
         self._terminated = False
         self._reaping = threading.Lock()  # held while the child is signalled or reaped: its id is ours until then
-        self._popen = subprocess.Popen(  # noqa: S603 -- argv comes from a typed plan, and there is no shell
-            [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *argv],
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self._popen, self._lifeline = _launch(argv, env)
         self.pid = self._popen.pid
         self._reader = threading.Thread(target=self._read_log, name="child-log", daemon=True)
         self._reader.start()
@@ -106,5 +99,29 @@ class ChildProcess:
                     self._kill_group()
                     self._popen.wait()
         returncode = self._popen.wait()
+        with contextlib.suppress(BrokenPipeError):  # it ended before there was a guard
+            os.write(self._lifeline, b"x")
+        os.close(self._lifeline)
         self._reader.join(LAST_LINES_SECONDS)
         self.exited.set_result(returncode)
+
+
+def _launch(argv: Sequence[str], env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the launcher. Returns it, and the pipe whose end tells its guard that we are gone."""
+    guarded, lifeline = os.pipe()
+    try:
+        popen = subprocess.Popen(  # noqa: S603 -- argv comes from a typed plan, and there is no shell
+            [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), str(guarded), *argv],
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=(guarded,),
+        )
+    except BaseException:
+        os.close(lifeline)
+        raise
+    finally:
+        os.close(guarded)
+    return popen, lifeline

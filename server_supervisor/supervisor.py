@@ -14,6 +14,7 @@ from server_supervisor.backoff import CrashBudget, RestartPolicy
 from server_supervisor.plan import UnixEndpoint
 from server_supervisor.process import TERM_GRACE_SECONDS, ChildProcess
 from server_supervisor.states import LEGAL, State, Status
+from server_supervisor.watchdog import NOBODY, interval_for, until_wedged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from server_supervisor.failures import Failure
     from server_supervisor.plan import Endpoint
+    from server_supervisor.watchdog import Activity
 
 logger = logging.getLogger("warmgate.supervisor")
 
@@ -39,8 +41,10 @@ class Launch:
         argv: The engine's command with its arguments.
         env: The child's whole environment.
         endpoint: Where it will listen.
+        find_mismatch: Is given the loaded server's `/props` and says what of them was not asked for, if anything.
         warm_up: Called with a client of the loaded server before it is called ready; an exception is a failed start.
         load_timeout_seconds: From spawn to ready.
+        wedge_seconds: How long a server with work to do may show no sign of life; None for ever.
     """
 
     argv: Sequence[str]
@@ -48,7 +52,17 @@ class Launch:
     endpoint: Endpoint
     warm_up: Callable[[httpx.AsyncClient], Coroutine[Any, Any, None]]
     load_timeout_seconds: float
+    find_mismatch: Callable[[Mapping[str, Any]], str | None] = lambda _: None
+    wedge_seconds: float | None = None
     restart: RestartPolicy = field(default_factory=RestartPolicy)
+
+
+class Unfit(Exception):
+    """The server runs, but it must not go on."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 class Supervisor:
@@ -64,6 +78,7 @@ class Supervisor:
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._budget = CrashBudget(launch.restart)
+        self._activity = NOBODY
 
     @property
     def status(self) -> Status:
@@ -76,8 +91,13 @@ class Supervisor:
             await self._changed.wait()
         return self._status
 
-    async def run(self) -> None:
-        """Own the child until `stop` is called or it has failed for good; then no child is left."""
+    async def run(self, activity: Activity = NOBODY) -> None:
+        """Own the child until `stop` is called or it has failed for good; then no child is left.
+
+        Args:
+            activity: What the one who sends the child its requests knows of their progress.
+        """
+        self._activity = activity
         try:
             while not self._stopping.is_set():
                 failure = await self._one_life()
@@ -114,6 +134,7 @@ class Supervisor:
             await self._end(child, exited)
 
     async def _attend(self, child: ChildProcess, exited: asyncio.Future[int]) -> Failure | None:
+        """Bring one child up and watch it. Returns why it ended or must end, or None if a stop was asked for."""
         began = time.monotonic()
         self._move(State.LOADING, pid=child.pid)
         limit = self._launch.load_timeout_seconds
@@ -121,21 +142,49 @@ class Supervisor:
         async with probe.open_client(self._launch.endpoint) as client:
             try:
                 async with deadline:
-                    if not await self._race(_until_healthy(client), exited):
+                    if not await self._race(self._bring_up(client), exited):
                         return self._classify(child, exited, was_ready=False)
-                    self._move(State.WARMING)
-                    if not await self._race(self._launch.warm_up(client), exited):
-                        return self._classify(child, exited, was_ready=False)
+            except Unfit as unfit:
+                return unfit.failure
             except Exception as error:  # noqa: BLE001 -- whatever a warm-up raises, the start has failed
                 if deadline.expired():
                     return failures.load_timeout(limit)
                 await asyncio.wait({exited}, timeout=EXIT_NOTICE_SECONDS)
                 return self._classify(child, exited, was_ready=False) or failures.warm_up_failed(error)
-        seconds = time.monotonic() - began
-        logger.info("llama-server is ready after %.1f s", seconds)
-        self._move(State.READY, starts=self._status.starts + 1, load_seconds=seconds)
-        await self._race(self._stopping.wait(), exited)
+            seconds = time.monotonic() - began
+            logger.info("llama-server is ready after %.1f s", seconds)
+            self._move(State.READY, starts=self._status.starts + 1, load_seconds=seconds)
+            try:
+                await self._race(self._watch(client), exited)
+            except Unfit as unfit:
+                child.kill()  # SIGTERM is for a server that moves
+                return unfit.failure
         return self._classify(child, exited, was_ready=True)
+
+    async def _bring_up(self, client: httpx.AsyncClient) -> None:
+        """Wait until the server has answered a request as the one that was meant.
+
+        Raises:
+            Unfit: It is another one.
+            Exception: Whatever a warm-up raises.
+        """
+        await _until_healthy(client)
+        if mismatch := self._launch.find_mismatch(await probe.props(client)):
+            raise Unfit(failures.came_up_wrong(mismatch))
+        self._move(State.WARMING)
+        await self._launch.warm_up(client)
+
+    async def _watch(self, client: httpx.AsyncClient) -> None:
+        """Return when a stop is asked for.
+
+        Raises:
+            Unfit: The server hangs.
+        """
+        if (limit := self._launch.wedge_seconds) is None:
+            await self._stopping.wait()
+            return
+        evidence = await until_wedged(self._activity, lambda: probe.slot_positions(client), limit, interval_for(limit))
+        raise Unfit(failures.wedged(evidence))
 
     async def _race(self, work: Coroutine[Any, Any, object], exited: asyncio.Future[int]) -> bool:
         """Do `work` unless the child ends or a stop is asked for first. Returns whether it was done."""

@@ -33,11 +33,14 @@ class Activity(Protocol):
         ...
 
 
-class Idle:
-    """The activity of a server that nobody has sent anything to."""
+class _Nobody:
+    """Sends no requests."""
 
     in_flight = 0
     last_progress = 0.0
+
+
+NOBODY: Activity = _Nobody()
 
 
 def interval_for(limit_seconds: float) -> float:

@@ -10,7 +10,7 @@ from gateway.upstream import connection, wire
 from gateway.upstream.sse import SSEDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from gateway.events import Event
     from gateway.request import GenerationRequest
@@ -23,8 +23,9 @@ DONE = b"[DONE]"
 class ChatStream:
     """One answer on its way. Always `close` it: that also cancels what is still being generated."""
 
-    def __init__(self, exchange: connection.Exchange) -> None:
+    def __init__(self, exchange: connection.Exchange, on_progress: Callable[[], None]) -> None:
         self._exchange = exchange
+        self._on_progress = on_progress
 
     async def batches(self) -> AsyncIterator[list[Event]]:
         """Yield the events as they come: each batch is all that has arrived since the last.
@@ -43,6 +44,7 @@ class ChatStream:
                     yield batch  # what came before the failure, whether or not it came in the same piece
                 raise
             if batch:
+                self._on_progress()
                 last = batch[-1]
                 yield batch
             if done and isinstance(last, Finish | Usage):
@@ -65,8 +67,20 @@ def _decode(decoder: SSEDecoder, data: bytes, batch: list[Event]) -> bool:
     return False
 
 
-async def open_chat(target: Target, request: GenerationRequest, *, silence_seconds: float) -> ChatStream:
+async def open_chat(
+    target: Target,
+    request: GenerationRequest,
+    *,
+    silence_seconds: float,
+    on_progress: Callable[[], None] = lambda: None,
+) -> ChatStream:
     """Send a request and wait until its answer begins.
+
+    Args:
+        target: Where to send it.
+        request: What to send.
+        silence_seconds: How long nothing may come, not even a keep-alive comment.
+        on_progress: Called when a batch of events has come.
 
     Raises:
         UpstreamUnreachable: Nothing of an answer came: sending it again is safe.
@@ -81,4 +95,4 @@ async def open_chat(target: Target, request: GenerationRequest, *, silence_secon
     except BaseException:
         exchange.close()
         raise
-    return ChatStream(exchange)
+    return ChatStream(exchange, on_progress)

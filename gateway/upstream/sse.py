@@ -20,6 +20,6 @@ class SSEDecoder:
             UpstreamFailed: One event is longer than `LONGEST_EVENT`.
         """
         *events, self._rest = (self._rest + data).split(b"\n\n")
-        if len(self._rest) > LONGEST_EVENT:
+        if not events and len(self._rest) > LONGEST_EVENT:
             raise UpstreamFailed("llama-server sent an event without an end.")
         return [event[6:] for event in events if event.startswith(b"data: ")]

@@ -202,3 +202,51 @@ def outcomes(gateway: Gateway) -> dict[str, float]:
         if family.name == "warmgate_requests"
         for sample in family.samples
     }
+
+
+class SocketClient:
+    """One request over a real connection, written and read by hand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connect(cls, address: tuple[str, int], limit: int = 1 << 16) -> AsyncIterator[SocketClient]:
+        """Connect; `limit` is how many bytes are taken from the socket before they are asked for."""
+        client = cls(*await asyncio.open_connection(*address, limit=limit))
+        try:
+            yield client
+        finally:
+            await client.leave()
+
+    def post(self, body: Any, *, declare: int = 0) -> None:
+        """Send a request; `declare` more bytes of body are announced than sent."""
+        content = json.dumps(body).encode()
+        self.writer.write(
+            b"POST %b HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (CHAT.encode(), KEY.encode(), len(content) + declare, content)
+        )
+
+    async def head(self) -> bytes:
+        """Return status line and headers."""
+        return await self.reader.readuntil(b"\r\n\r\n")
+
+    async def chunk(self) -> bytes:
+        """Return the next chunk of a chunked body."""
+        size = int(await self.reader.readuntil(b"\r\n"), 16)
+        return (await self.reader.readexactly(size + 2))[:-2]
+
+    async def chunks(self) -> bytes:
+        """Return the rest of a chunked body."""
+        pieces = []
+        while piece := await self.chunk():
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def leave(self) -> None:
+        """Close the connection."""
+        self.writer.close()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()

@@ -183,6 +183,16 @@ def break_off(*pieces: bytes | asyncio.Event) -> Callable[[Call], Awaitable[None
     return behave
 
 
+def stall(*pieces: bytes | asyncio.Event) -> Callable[[Call], Awaitable[None]]:
+    """Begin an answer, then send nothing more and keep the connection."""
+
+    async def behave(call: Call) -> None:
+        await break_off(*pieces)(call)
+        await call.hung_up.wait()
+
+    return behave
+
+
 def refuse(status: int, body: Any) -> Callable[[Call], Awaitable[None]]:
     """Answer with a status and a body, JSON unless it is bytes, and leave the closing to the other side."""
 

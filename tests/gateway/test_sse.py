@@ -62,6 +62,16 @@ def test_an_event_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         decoder.feed(b"x")
 
 
+def test_events_that_came_with_the_beginning_of_one_without_an_end_are_delivered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sse, "LONGEST_EVENT", 100)
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data: a\n\ndata: " + b"x" * 200) == [b"a"]
+    with pytest.raises(UpstreamFailed, match="an event without an end"):
+        decoder.feed(b"x")
+
+
 def test_a_long_stream_of_short_events_is_not_an_event_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "LONGEST_EVENT", 100)
     assert decode(*[b"data: 0123456789\n\n"] * 50) == [b"0123456789"] * 50

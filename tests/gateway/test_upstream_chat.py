@@ -50,7 +50,7 @@ class Pieces:
 
 
 def stream_of(*pieces: bytes) -> ChatStream:
-    return ChatStream(cast("Exchange", Pieces(*pieces)))
+    return ChatStream(cast("Exchange", Pieces(*pieces)), lambda: None)
 
 
 async def batches_of(stream: ChatStream) -> list[list[Event]]:

@@ -15,6 +15,7 @@ import sys
 LOADING = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
 HEALTHY = b'{"status":"ok"}'
 ANSWER = b'{"choices":[{"message":{"role":"assistant","content":"Hi"}}]}'
+SLOTS = b'[{"id":0,"is_processing":true,"id_task":7,"n_prompt_tokens":%d}]'
 ASSERTION = 'llama.cpp/common/sampling.cpp:258: GGML_ASSERT(false && "unknown trigger type") failed'
 
 
@@ -58,12 +59,21 @@ def respond(connection: socket.socket, status: int, body: bytes) -> None:
 def serve(flags: argparse.Namespace) -> None:
     """Answer one connection after the other, as long as there is no signal."""
     loading = flags.loading_polls
+    tokens = 0
     with listen(flags.host) as listener:
         say("listening")
         while True:
             connection, _ = listener.accept()
             with connection:
-                if read_request(connection) == "/health":
+                target = read_request(connection)
+                if target == "/props":
+                    respond(connection, 200, flags.props.encode())
+                elif target == "/slots":
+                    if flags.slots == "moving":
+                        tokens += 1
+                    if flags.slots != "silent":
+                        respond(connection, 200, SLOTS % tokens)
+                elif target == "/health":
                     if loading == 0:
                         # like llama-server, which installs its handlers only once it has loaded
                         signal.signal(signal.SIGTERM, flags.on_sigterm)
@@ -105,6 +115,8 @@ def main() -> None:
     parser.add_argument("--exit", type=int, metavar="CODE", help="end at once")
     parser.add_argument("--loading-polls", type=int, default=0, metavar="N", help="be unhealthy so often; -1: for ever")
     parser.add_argument("--answer", type=int, default=200, metavar="STATUS", help="of a chat completion")
+    parser.add_argument("--props", default="{}", metavar="JSON", help="what to say of itself")
+    parser.add_argument("--slots", choices=["still", "moving", "silent"], default="still", help="how its slots fare")
     parser.add_argument("--abort-in-warm-up", action="store_true", help="at the first chat completion")
     parser.add_argument("--ignore-sigterm", action="store_true")
     argv = sys.argv[1:]

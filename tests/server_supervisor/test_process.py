@@ -294,11 +294,28 @@ def test_it_dies_with_a_parent_that_is_killed() -> None:
         eventually(lambda: is_gone(child))
 
 
+def test_a_parent_that_is_killed_takes_the_grandchildren_with_it() -> None:
+    command = [sys.executable, "-c", PARENT, *fake_server("--grandchild", "plain")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        (grandchild,) = eventually(child.children)
+        parent.kill()
+        eventually(lambda: is_gone(child) and is_gone(grandchild))
+
+
+def test_nothing_guards_a_child_that_has_ended(spawn: Spawn) -> None:
+    assert exit_code(spawn("--print", "guarded", "--exit", "0")) == 0
+    eventually(
+        lambda: not any("guarded" in (other.info["cmdline"] or ()) for other in psutil.process_iter(["cmdline"]))
+    )
+
+
 @linux_only
 def test_it_does_not_even_begin_when_its_parent_is_already_dead() -> None:
     not_its_parent = str(os.getppid())
     begun = subprocess.run(
-        [sys.executable, "-I", "-S", LAUNCHER, not_its_parent, "echo", "begun"],
+        [sys.executable, "-I", "-S", LAUNCHER, not_its_parent, "0", "echo", "begun"],
         stdout=subprocess.PIPE,
         timeout=PATIENCE_SECONDS,
         check=False,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import logging
 import signal
 import socket
 import tempfile
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +23,11 @@ from server_supervisor import probe
 from server_supervisor import supervisor as module
 from server_supervisor.backoff import RestartPolicy
 from server_supervisor.failures import Failure
-from server_supervisor.plan import UnixEndpoint
+from server_supervisor.identity import find_mismatch
+from server_supervisor.plan import LaunchPlan, UnixEndpoint
 from server_supervisor.states import LEGAL, State, Status
 from server_supervisor.supervisor import Launch, Supervisor
+from server_supervisor.watchdog import NOBODY, Activity
 from snapshot.warm_up import warm_up
 
 if TYPE_CHECKING:
@@ -112,10 +116,10 @@ def transitions(caplog: pytest.LogCaptureFixture) -> Iterator[Transitions]:
 
 
 @contextlib.asynccontextmanager
-async def running(launch: Launch) -> AsyncIterator[Supervisor]:
+async def running(launch: Launch, activity: Activity = NOBODY) -> AsyncIterator[Supervisor]:
     """Run a supervisor for the length of the block, and see that its stop leaves nothing."""
     supervisor = Supervisor(launch)
-    owner = asyncio.create_task(supervisor.run())
+    owner = asyncio.create_task(supervisor.run(activity))
     try:
         yield supervisor
     finally:
@@ -450,7 +454,7 @@ def test_a_second_cancellation_does_not_wait_for_politeness(place: Place, caplog
         await asyncio.to_thread(eventually, lambda: "got SIGTERM" in caplog.messages)
         owner.cancel()
         await asyncio.wait({owner})
-        await asyncio.to_thread(eventually, lambda: is_gone(child))
+        await asyncio.to_thread(eventually, lambda: not child.is_running())
 
     run(main())
 
@@ -561,6 +565,48 @@ def test_a_drain_during_the_load_is_not_overtaken_by_its_success(place: Place, t
 
     run(main())
     assert State.READY not in transitions.states
+
+
+# --- the wrong server, and one that hangs -----------------------------------------------------------------------
+
+
+class Busy:
+    """One request is under way, and nothing has come of it since the beginning of time."""
+
+    in_flight = 1
+    last_progress = 0.0
+
+
+def test_a_server_that_came_up_as_another_one_has_not_started(place: Place) -> None:
+    plan = LaunchPlan(model=Path("/models/right.gguf"), alias="a", slots=1, ctx_per_slot=256)
+    launch = place.launch("--props", json.dumps({"model_path": "/models/wrong.gguf"}))
+
+    async def main() -> Failure | None:
+        return (await until_failed(replace(launch, find_mismatch=partial(find_mismatch, plan)))).last_failure
+
+    failure = run(main())
+    assert failure is not None
+    assert failure.kind == "came_up_wrong"
+    assert "'/models/wrong.gguf', not '/models/right.gguf'" in failure.message
+    assert place.started() == 1
+
+
+@pytest.mark.parametrize(("slots", "evidence"), [("still", "its slots stand still"), ("silent", "it does not answer")])
+def test_a_busy_server_that_does_not_move_is_replaced(
+    place: Place, monkeypatch: pytest.MonkeyPatch, slots: str, evidence: str
+) -> None:
+    monkeypatch.setattr(module, "interval_for", lambda _: 0.01)
+    launch = replace(place.launch("--slots", slots, "--only-first"), wedge_seconds=0.05)
+
+    async def main() -> Failure | None:
+        async with running(launch, Busy()) as supervisor:
+            return (await supervisor.wait_for(State.BACKOFF)).last_failure
+
+    failure = run(main())
+    assert failure is not None
+    assert failure.kind == "wedged"
+    assert evidence in failure.message
+    assert "1 requests in flight" in failure.message
 
 
 # --- the machine ------------------------------------------------------------------------------------------------
