@@ -40,11 +40,17 @@ def _report(status: Status) -> Report:
         final=status.state in (State.FAILED, State.DRAINING, State.STOPPED),
         generation=status.starts,
         retry_after=RETRY_AFTER_SECONDS.get(status.state, FINAL_RETRY_AFTER_SECONDS),
-        restarts=status.restarts,
+        restarts=status.restarts_by_kind,
         detail={
-            "since": datetime.fromtimestamp(status.since, UTC).isoformat(timespec="milliseconds"),
+            "since": _timestamp(status.since),
             "restarts": status.restarts,
+            "restarts_by_reason": dict(status.restarts_by_kind),
             "load_seconds": None if status.load_seconds is None else round(status.load_seconds, 3),
             "last_error": None if failure is None else {"kind": failure.kind, "message": failure.message},
+            "history": [{"state": state.value, "since": _timestamp(since)} for state, since in status.history],
         },
     )
+
+
+def _timestamp(unix_seconds: float) -> str:
+    return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds")

@@ -149,9 +149,12 @@ class _State(Collector):
         state.add_metric([report.state], 1)
         yield state
         yield GaugeMetricFamily("warmgate_server_ready", "1 while requests are answered.", int(report.ready))
-        yield CounterMetricFamily(
-            "warmgate_server_restarts", "How often the model server had to be started again.", report.restarts
+        restarts = CounterMetricFamily(
+            "warmgate_server_restarts", "How often the model server had to be started again.", labels=["reason"]
         )
+        for reason, count in report.restarts.items():
+            restarts.add_metric([reason], count)
+        yield restarts
         yield GaugeMetricFamily("warmgate_requests_in_flight", "Requests that hold a slot.", self._admission.in_flight)
         yield GaugeMetricFamily("warmgate_requests_waiting", "Requests that wait for a slot.", self._admission.waiting)
         yield GaugeMetricFamily("warmgate_slots", "Slots of the model server.", self._admission.slots)

@@ -20,7 +20,7 @@ class Report:
         generation: Changes when another server process has become ready: what was learnt of the old one is stale.
         retry_after: Whole seconds after which a client may try again, while it is not ready.
         detail: More for `/health`, as JSON values.
-        restarts: How often the server had to be started again.
+        restarts: How often the server had to be started again, for each reason.
     """
 
     state: str
@@ -29,7 +29,7 @@ class Report:
     generation: int = 0
     retry_after: int = 1
     detail: Mapping[str, object] = field(default_factory=dict)
-    restarts: int = 0
+    restarts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Readiness(Protocol):

@@ -12,11 +12,17 @@ from any state: ──stop──> draining ──ended──> stopped        fai
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from server_supervisor.failures import Failure
+
+
+KEPT_TRANSITIONS = 32
 
 
 class State(enum.StrEnum):
@@ -53,8 +59,9 @@ class Status:
         since: Unix time, in seconds, of the transition into it.
         pid: The child's process id, or None when there is none.
         starts: How often a child became ready; it tells one child from the next.
-        restarts: How often a child had to be started again.
+        restarts_by_kind: How often a child had to be started again, for each kind of failure.
         last_failure: Why the last child ended, or None.
+        history: The last transitions, oldest first: the state, and when it was entered in Unix time.
         load_seconds: How long the last start took from spawn to ready, or None.
     """
 
@@ -62,6 +69,19 @@ class Status:
     since: float
     pid: int | None = None
     starts: int = 0
-    restarts: int = 0
+    restarts_by_kind: Mapping[str, int] = field(default_factory=dict)
     last_failure: Failure | None = field(default=None)
     load_seconds: float | None = None
+    history: tuple[tuple[State, float], ...] = field(default=(), compare=False)
+
+    @property
+    def restarts(self) -> int:
+        """How often a child had to be started again."""
+        return sum(self.restarts_by_kind.values())
+
+    def moved(self, state: State, **changes: Any) -> Status:
+        """Return the status after a transition that happens now."""
+        now = time.time()
+        return replace(
+            self, state=state, since=now, history=(*self.history, (state, now))[-KEPT_TRANSITIONS:], **changes
+        )

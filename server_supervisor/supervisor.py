@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from server_supervisor import failures, probe
@@ -217,7 +217,9 @@ class Supervisor:
             self._move(State.FAILED, pid=None, last_failure=failure)
             return False
         logger.warning("%s Starting it again in %.1f s.", failure.message, delay)
-        self._move(State.BACKOFF, pid=None, last_failure=failure, restarts=self._status.restarts + 1)
+        counts = self._status.restarts_by_kind
+        counts = {**counts, failure.kind: counts.get(failure.kind, 0) + 1}
+        self._move(State.BACKOFF, pid=None, last_failure=failure, restarts_by_kind=counts)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay):
                 await self.wait_for(State.DRAINING)
@@ -246,7 +248,7 @@ class Supervisor:
             if current is State.STOPPED:
                 return  # stopped before it was started
             raise AssertionError(f"illegal transition {current} -> {state}")
-        self._status = replace(self._status, state=state, since=time.time(), **changes)
+        self._status = self._status.moved(state, **changes)
         logger.debug("%s -> %s", current, state)
         self._changed.set()
         self._changed = asyncio.Event()

@@ -54,7 +54,7 @@ def test_an_engine_killed_in_mid_stream_ends_that_stream_with_an_error_and_the_n
             assert_error_ends(lines, "upstream_error")
         assert client.post("/v1/chat/completions", json=SHORT).status_code == 200
         health = client.get("/health").json()
-        assert "warmgate_server_restarts_total 1.0" in client.get("/metrics").text
+        assert 'warmgate_server_restarts_total{reason="killed"} 1.0' in client.get("/metrics").text
     assert health["restarts"] == 1
     assert health["last_error"]["kind"] == "killed"
 
