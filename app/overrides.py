@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -38,7 +39,14 @@ def _read(text: str, names: dict[str, Any]) -> tuple[str, Any]:
         raise CommandFailure(f"--set {text}: expected NAME=VALUE.")
     if name not in names:
         raise CommandFailure(f"--set {text}: there is no value {name!r}; {nearest(name, names)}")
+    if value.strip() == "none" and type(None) in typing.get_args(names[name]):
+        return name, None
     try:
-        return name, msgspec.convert(value.strip(), names[name], strict=False)
+        return name, msgspec.convert(value.strip(), names[name], strict=False, dec_hook=_read_path)
     except msgspec.ValidationError as error:
         raise CommandFailure(f"--set {text}: {error}.") from None
+
+
+def _read_path(_: type, value: str) -> Path:
+    """Read the one type among `LaunchPlan`'s that msgspec does not know."""
+    return Path(value).expanduser()
