@@ -8,8 +8,11 @@ from typing import NoReturn
 
 import typer
 
+from app.commands.doctor import doctor
 from app.commands.engine import commands as engine_commands
 from app.commands.gateway import gateway
+from app.commands.models import commands as models_commands
+from app.commands.plan import plan
 from app.commands.serve import serve
 from app.failure import CommandFailure
 
@@ -25,7 +28,10 @@ cli = typer.Typer(
 )
 cli.command()(serve)
 cli.command()(gateway)
+cli.command()(doctor)
+cli.command()(plan)
 cli.add_typer(engine_commands, name="engine")
+cli.add_typer(models_commands, name="models")
 
 
 def main() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.engine import find_engine
+from app.engine_probe import check_gemma4, engine_argv, probe_engine
 from app.failure import CommandFailure
 from app.gguf import ModelFileError
-from app.model_store import check_model, default_cache_dir, default_model
+from app.model_store import Store, StoredModel, check_model, default_cache_dir, default_model, find
 from app.overrides import read_overrides
 from app.profiles import ANY_GGUF, SMOLLM2, find_profile
 from server_supervisor.environment import child_environment
@@ -21,9 +24,14 @@ from snapshot.warm_up import warm_up
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from app.engine import Engine
     from app.profiles import Profile
     from app.settings import Settings
     from server_supervisor.plan import LaunchPlan
+
+logger = logging.getLogger("warmgate")
+
+GEMMA4_ARCHITECTURE = "gemma4"
 
 
 def plan_launch(settings: Settings, runtime_dir: Path) -> tuple[Launch, LaunchPlan, str]:
@@ -39,17 +47,18 @@ def plan_launch(settings: Settings, runtime_dir: Path) -> tuple[Launch, LaunchPl
     Raises:
         CommandFailure: Something is missing or cannot be used; the message says what and what to do.
     """
-    cache_dir = settings.cache_dir or default_cache_dir(os.environ)
-    profile = chosen_profile(settings)
+    cache_dir = cache_dir_of(settings)
     engine = find_engine(settings.llama_server, cache_dir)
-    try:
-        model = check_model(settings.model or default_model(cache_dir)).path
-    except ModelFileError as error:
-        raise CommandFailure(str(error)) from None
-    plan = profile.plan(model, read_overrides(settings.overrides))
+    info = probe_engine(engine, cache_dir)
+    plan, architecture = plan_model(settings, engine)
+    if architecture == GEMMA4_ARCHITECTURE:
+        if note := check_gemma4(engine, info):
+            logger.warning("%s", note)
+        if plan.chat_template_file is None:
+            logger.warning("%s", EMBEDDED_TEMPLATE)
     endpoint = UnixEndpoint(runtime_dir / "llama.sock")
     launch = Launch(
-        argv=[*engine.command, *plan.argv(endpoint)],
+        argv=engine_argv(engine, info, plan, endpoint),
         env=child_environment(os.environ),
         endpoint=endpoint,
         find_mismatch=functools.partial(find_mismatch, plan),
@@ -58,6 +67,61 @@ def plan_launch(settings: Settings, runtime_dir: Path) -> tuple[Launch, LaunchPl
         wedge_seconds=settings.wedge_seconds or None,
     )
     return launch, plan, engine.origin
+
+
+EMBEDDED_TEMPLATE = (
+    "Gemma 4 will run with the chat template in its GGUF file, which is outdated: it drops thoughts and mixes up tool "
+    "results. Pull the profile's files, or name a template with --set chat_template_file=PATH."
+)
+
+
+def plan_model(settings: Settings, engine: Engine | None) -> tuple[LaunchPlan, str]:
+    """Return the plan for the chosen profile and its files, and the model's architecture.
+
+    Args:
+        settings: Which profile and model, and what of the profile is changed.
+        engine: May have brought the chat template that the files lack.
+
+    Raises:
+        CommandFailure: The files are not here or cannot be used, or a setting is wrong.
+    """
+    profile = chosen_profile(settings)
+    overrides = read_overrides(settings.overrides)
+    try:
+        files = find_files(settings, profile)
+        header = check_model(files.weights)
+    except ModelFileError as error:
+        raise CommandFailure(str(error)) from None
+    stored = {"mmproj": files.mmproj, "chat_template_file": files.chat_template}
+    plan = profile.plan(header.path, {**stored, **overrides})
+    if header.architecture == GEMMA4_ARCHITECTURE and plan.chat_template_file is None and engine is not None:
+        plan = replace(plan, chat_template_file=engine.gemma4_template)
+    return plan, header.architecture
+
+
+def find_files(settings: Settings, profile: Profile) -> StoredModel:
+    """Return the files to serve.
+
+    Raises:
+        CommandFailure: They are not here.
+        ModelFileError: They cannot be used.
+    """
+    cache_dir = cache_dir_of(settings)
+    if settings.model is not None:
+        return StoredModel(settings.model, mmproj=None, chat_template=None)
+    if profile.files is None:
+        return StoredModel(default_model(cache_dir), mmproj=None, chat_template=None)
+    if (stored := find(profile.files, Store(cache_dir))) is not None:
+        return stored
+    raise CommandFailure(
+        f"The files of {profile.name} are not here: run `warmgate models pull {profile.name}`, "
+        "or name a GGUF file with --model."
+    )
+
+
+def cache_dir_of(settings: Settings) -> Path:
+    """Return where engines and models are kept."""
+    return settings.cache_dir or default_cache_dir(os.environ)
 
 
 def chosen_profile(settings: Settings) -> Profile:

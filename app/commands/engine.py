@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from app.engine import Engine
-    from app.engine_build import Report
+    from app.engine_source import Report
 
 commands = typer.Typer(help="See which llama-server is used, or compile one.", no_args_is_help=True)
 
@@ -104,20 +104,18 @@ def build(
     with _progress() as report:
         built = build_engine(recipe, source, cache_dir, jobs or os.cpu_count() or 1, report)
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
-    what = f"{recipe.name} in {minutes} min {seconds} s, {decimal(built.stat().st_size)}"
-    console.out.print(f"[bold green]built[/] {escape(what)}: {escape(str(built))}")
+    what = f"{recipe.name}, {decimal(built.stat().st_size)}, in {minutes} min {seconds} s"
+    console.out.print(f"[bold green]ready[/] {escape(what)}: {escape(str(built))}")
     _warn_if_not_used(built, cache_dir)
 
 
 def _warn_if_not_used(built: Path, cache_dir: Path) -> None:
-    from rich.markup import escape
-
     from app import console
     from app.engine import find_engine
 
     used = find_engine(None, cache_dir)
     if used.path != built:
-        console.out.print(f"[dim]{escape(used.origin)} comes before it; --llama-server chooses this one.[/]")
+        console.out.print(f"{used.origin} comes before it; --llama-server chooses this one.", style="dim", markup=False)
 
 
 def _where(llama_server: Path | None) -> tuple[Path | None, Path]:
@@ -152,34 +150,27 @@ def _row(engine: Engine, cache_dir: Path, *, used: bool) -> Row:
 
 
 def _show(rows: Sequence[Row]) -> None:
-    from rich.markup import escape
-
     from app import console
 
-    cells = [("", "FOUND", "BUILD", "BACKENDS", "GEMMA 4", "COMMAND"), *map(_cells, rows)]
-    widths = [max(map(len, column)) for column in list(zip(*cells, strict=True))[:-1]]
-    for line, row in zip(cells, [None, *rows], strict=True):
-        *fixed, last = line
-        text = "  ".join([*(cell.ljust(width) for cell, width in zip(fixed, widths, strict=True)), last])
+    lines = [("", "FOUND", "BUILD", "BACKENDS", "GEMMA 4", "COMMAND"), *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*(line[:-1] for line in lines), strict=True)]
+    for line, row in zip(lines, [None, *rows], strict=True):
+        cells = [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]
         style = "dim" if row is None else "bold" if row["used"] else "none"
-        console.out.print(f"[{style}]{escape(text)}[/]")
+        console.out.print("  ".join(cells), style=style, markup=False)
         if row and row["problem"]:
-            console.out.print(f"   [red]{escape(row['problem'])}[/]")
+            console.out.print(f"   {row['problem']}", style="red", markup=False)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     import shlex
 
+    mark, command = "→" if row["used"] else "", shlex.join(row["command"])
+    if row["problem"]:
+        return mark, row["found"], "-", "-", "-", command
     build = "unknown" if row["build"] is None else f"b{row['build']}"
     gemma4 = {True: "yes", False: "no", None: "unknown"}[row["gemma4"]]
-    return (
-        "→" if row["used"] else "",
-        row["found"],
-        "-" if row["problem"] else build,
-        ", ".join(row["backends"]) or "-",
-        "-" if row["problem"] else gemma4,
-        shlex.join(row["command"]),
-    )
+    return mark, row["found"], build, ", ".join(row["backends"]), gemma4, command
 
 
 @contextlib.contextmanager
@@ -193,7 +184,8 @@ def _progress() -> Iterator[Report]:
         shown = set()
 
         def say(what: str, done: float | None) -> None:
-            line = f"{what} {int(done * 10)}0 %" if done else f"{what} ..."
+            tenths = int((done or 0) * 10)
+            line = f"{what} {tenths}0 %" if tenths else f"{what} ..."
             if line not in shown:
                 shown.add(line)
                 console.err.print(line, soft_wrap=True)
