@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
 import httpx
 import pytest
 
+from server_supervisor import failures
 from server_supervisor.child_log import KEPT_LINES
 from server_supervisor.failures import Failure, classify_exit, load_timeout, warm_up_failed
 
@@ -224,3 +226,10 @@ def test_a_refused_warm_up_is_told_in_one_line() -> None:
 
 def test_a_failed_warm_up_without_words_is_named_by_its_kind() -> None:
     assert warm_up_failed(httpx.ReadTimeout("")).message == "llama-server loaded but did not answer: ReadTimeout."
+
+
+def test_the_documentation_names_every_kind() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "supervision.md").read_text()
+    source = Path(failures.__file__).read_text()
+    kinds = {sign.kind for sign in failures._SIGNS} | set(re.findall(r'Failure\("(\w+)"', source))
+    assert {kind for kind in kinds if f"`{kind}`" not in page} == set()
