@@ -211,7 +211,10 @@ class Supervisor:
         """Wait before the next start. Returns False when there shall be none."""
         if self._status.state is State.DRAINING:
             return False
-        delay = None if failure.deterministic else self._budget.record(time.monotonic())
+        # Memory that was enough once may be short for a moment, while the last child's is being freed.
+        transient = failure.kind == "out_of_memory" and self._status.starts > 0
+        final = failure.deterministic and not transient
+        delay = None if final else self._budget.record(time.monotonic())
         if delay is None:
             logger.error("%s", failure.message)
             self._move(State.FAILED, pid=None, last_failure=failure)

@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--exit", type=int, metavar="CODE", help="end at once")
     parser.add_argument("--loading-polls", type=int, default=0, metavar="N", help="be unhealthy so often; -1: for ever")
     parser.add_argument("--answer", type=int, default=200, metavar="STATUS", help="of a chat completion")
+    parser.add_argument("--exit-once-served", metavar="TEXT", help="of all starts, the second prints it and ends")
     parser.add_argument("--props", default="{}", metavar="JSON", help="what to say of itself")
     parser.add_argument("--slots", choices=["still", "moving", "silent"], default="still", help="how its slots fare")
     parser.add_argument("--abort-in-warm-up", action="store_true", help="at the first chat completion")
@@ -123,9 +124,13 @@ def main() -> None:
     flags = parser.parse_args(argv)
     if flags.starts:
         starts = os.open(flags.starts, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        first = os.fstat(starts).st_size == 0
+        earlier = os.fstat(starts).st_size // len(b"one\n")
+        first = earlier == 0
         os.write(starts, b"one\n")
         os.close(starts)
+        if flags.exit_once_served and earlier == 1:
+            say(flags.exit_once_served)
+            sys.exit(1)
         if flags.only_first and not first:
             flags = parser.parse_args(["--host", flags.host])
     flags.on_sigterm = tell if flags.ignore_sigterm else leave

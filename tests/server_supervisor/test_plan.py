@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from server_supervisor.build import OLDER, Build, UnknownFlag, read_flags, read_number, spell
 from server_supervisor.plan import Endpoint, LaunchPlan, TcpEndpoint, UnixEndpoint
 from server_supervisor.xllamacpp_server import parse_args
+
+HELP = Path(__file__).parents[1] / "app" / "recorded" / "llama-server-b11549.help"
 
 UNIX = UnixEndpoint(Path("/run/warmgate/llama.sock"))
 TCP = TcpEndpoint("127.0.0.1", 9931)
@@ -100,3 +103,185 @@ def test_clients_of_a_unix_socket_are_told_its_path() -> None:
 
 def test_clients_of_a_port_are_told_a_url() -> None:
     assert TCP.url == "http://127.0.0.1:9931"
+
+
+# One plan, told to builds of different ages.
+
+
+def build(number: int, *, without: str, switches: str, like: Build) -> Build:
+    """Return a build that knows other flags than `like`: it lacks some, and has switches that `like` lacks."""
+    flags = {flag: takes for flag, takes in like.flags.items() if flag not in without.split()}
+    return Build(number, flags | dict.fromkeys(switches.split(), ""))
+
+
+B11549 = Build(11549, read_flags(HELP.read_text()))
+SPRING_2026 = build(
+    8800,
+    without="--load-mode --no-ui --sse-ping-interval",
+    switches="--mlock --mmap --no-mmap --direct-io",
+    like=B11549,
+)
+SPRING_2025 = build(
+    5000,
+    without="--fit --cache-ram --ctx-checkpoints --swa-checkpoints --offline --mmap --direct-io",
+    switches="--flash-attn",
+    like=SPRING_2026,
+)
+OLD_FULL = dataclasses.replace(FULL, sse_ping_interval=-1)
+
+
+def test_todays_build_is_told_a_plan_as_it_is() -> None:
+    assert FULL.argv(TCP, B11549) == FULL.argv(TCP)
+
+
+def test_a_build_before_the_renames_is_told_the_same_in_its_own_words() -> None:
+    assert OLD_FULL.argv(UNIX, SPRING_2026) == [
+        *("--model", "/models/gemma.gguf"),
+        *("--alias", "gemma-4-26b"),
+        *("--parallel", "4"),
+        *("--ctx-size", "32768"),
+        *("--mmproj", "/models/mmproj.gguf"),
+        *("--chat-template-file", "/models/template.jinja"),
+        *("--reasoning-format", "deepseek"),
+        *("--threads", "8"),
+        *("--n-gpu-layers", "999"),
+        *("--flash-attn", "on"),
+        *("--cache-type-k", "q8_0"),
+        *("--cache-type-v", "q8_0"),
+        *("--batch-size", "2048"),
+        *("--ubatch-size", "512"),
+        "--no-mmap",
+        *("--fit", "off"),
+        *("--cache-ram", "0"),
+        *("--ctx-checkpoints", "3"),
+        *("--temp", "1.0"),
+        *("--top-p", "0.95"),
+        *("--host", "/run/warmgate/llama.sock"),
+        *("--metrics", "--no-webui", "--offline"),
+    ]
+
+
+def test_a_build_without_a_feature_is_not_told_to_do_without_it() -> None:
+    assert OLD_FULL.argv(UNIX, SPRING_2025) == [
+        *("--model", "/models/gemma.gguf"),
+        *("--alias", "gemma-4-26b"),
+        *("--parallel", "4"),
+        *("--ctx-size", "32768"),
+        *("--mmproj", "/models/mmproj.gguf"),
+        *("--chat-template-file", "/models/template.jinja"),
+        *("--reasoning-format", "deepseek"),
+        *("--threads", "8"),
+        *("--n-gpu-layers", "999"),
+        "--flash-attn",
+        *("--cache-type-k", "q8_0"),
+        *("--cache-type-v", "q8_0"),
+        *("--batch-size", "2048"),
+        *("--ubatch-size", "512"),
+        "--no-mmap",
+        *("--temp", "1.0"),
+        *("--top-p", "0.95"),
+        *("--host", "/run/warmgate/llama.sock"),
+        *("--metrics", "--no-webui"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("auto", []),
+        ("none", ["--no-mmap"]),
+        ("mmap", ["--mmap"]),
+        ("mlock", ["--no-mmap", "--mlock"]),
+        ("mmap+mlock", ["--mlock"]),
+        ("dio", ["--direct-io"]),
+    ],
+)
+def test_each_load_mode_has_its_old_switches(mode: str, words: list[str]) -> None:
+    assert spell("--load-mode", mode, SPRING_2026) == words
+    assert spell("--load-mode", mode, B11549) == ["--load-mode", mode]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("--flash-attn", "off", []),
+        ("--flash-attn", "auto", []),
+        ("--load-mode", "mmap", []),  # what it does by itself
+        ("--no-ui", None, ["--no-webui"]),
+    ],
+)
+def test_what_an_old_build_does_by_itself_is_not_said(flag: str, value: str | None, words: list[str]) -> None:
+    assert spell(flag, value, SPRING_2025) == words
+
+
+def test_checkpoints_are_limited_under_their_first_name() -> None:
+    autumn_2025 = build(6200, without="--ctx-checkpoints", switches="", like=B11549)
+    assert spell("--ctx-checkpoints", "3", autumn_2025) == ["--swa-checkpoints", "3"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "instead"),
+    [
+        ({"fit": "on"}, "--fit on", ["--fit off"]),
+        ({"load_mode": "dio"}, "--load-mode dio", ["--load-mode auto", "--load-mode mmap"]),
+        ({"sse_ping_interval": 10}, "--sse-ping-interval 10", ["--sse-ping-interval -1"]),
+    ],
+)
+def test_what_an_old_build_cannot_be_told_is_named_with_what_it_can_do(
+    change: dict[str, object], words: str, instead: list[str]
+) -> None:
+    plan = dataclasses.replace(OLD_FULL, **change)  # type: ignore[arg-type]
+    with pytest.raises(UnknownFlag) as raised:
+        plan.argv(UNIX, SPRING_2025)
+    assert (raised.value.words, raised.value.instead) == (words, instead)
+    assert "#" in raised.value.since  # an upstream pull request
+
+
+@pytest.mark.parametrize("flag", ["--reasoning-format", "--metrics"])
+def test_an_unknown_flag_is_named_before_anything_is_started(flag: str) -> None:
+    with pytest.raises(UnknownFlag, match=f"^{flag}"):
+        OLD_FULL.argv(UNIX, build(5000, without=flag, switches="", like=SPRING_2025))
+
+
+def test_a_flag_that_changed_its_kind_is_unknown() -> None:
+    with pytest.raises(UnknownFlag, match="--threads 8"):
+        FULL.argv(UNIX, build(12000, without="", switches="--threads", like=B11549))
+
+
+def test_the_table_of_older_spellings_is_about_flags_that_a_plan_uses() -> None:
+    assert OLDER.keys() <= set(FULL.argv(UNIX))
+
+
+def test_the_table_of_older_spellings_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "engines.md").read_text()
+    assert [flag for flag, older in OLDER.items() if f"`{flag}" not in page or older.since not in page] == []
+
+
+# What a build says of itself.
+
+
+@pytest.mark.parametrize(
+    ("version", "number"),
+    [
+        ("version: 0.4.1-dev (build 10991, commit 930e2fa59)\nbuilt with GNU 12.2.0 for Linux x86_64\n", 10991),
+        ("ggml_cuda_init: found 1 ROCm devices:\nversion: 8763 (ff5ef8278)\nbuilt with GNU 15.2.1\n", 8763),
+        ("version: 11549 (xllamacpp 2026.10.11549)\n", 11549),
+        ("version: 0.6.0-dev (build 0, commit unknown)\n", None),  # compiled outside of git
+        ("version: 0 (unknown)\n", None),
+        ("version: 0.2.0-dev (build 1, commit 8a1c34e)\n", None),  # from a shallow clone
+        ("nonsense", None),
+    ],
+)
+def test_the_build_number_is_read_in_all_its_forms(version: str, number: int | None) -> None:
+    assert read_number(version) == number
+
+
+def test_the_help_tells_each_spelling_and_what_it_takes() -> None:
+    known = {flag: B11549.flags[flag] for flag in ("-lm", "--load-mode", "-kvo", "--no-kv-offload", "--parallel")}
+    assert known == {"-lm": "MODE", "--load-mode": "MODE", "-kvo": "", "--no-kv-offload": "", "--parallel": "N"}
+    assert len(B11549.flags) == 407
+
+
+def test_flags_that_the_help_lists_as_removed_are_unknown() -> None:
+    assert "--draft-max" not in B11549.flags
+    assert "--spec-draft-n-max" in B11549.flags

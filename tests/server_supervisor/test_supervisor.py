@@ -275,6 +275,22 @@ def test_what_is_fatal_at_a_start_is_not_when_a_working_server_says_it(place: Pl
     run(main())
 
 
+def test_memory_that_was_enough_once_is_waited_for(place: Place) -> None:
+    async def main() -> Status:
+        launch = place.launch("--exit-once-served", "cudaMalloc failed: out of memory")
+        async with running(launch) as supervisor:
+            await supervisor.wait_for(State.READY)
+            child_of(supervisor).kill()
+            await supervisor.wait_for(State.BACKOFF)
+            await supervisor.wait_for(State.STARTING)
+            return await supervisor.wait_for(State.READY, State.FAILED)
+
+    status = run(main())
+    assert status.state is State.READY
+    assert status.restarts_by_kind == {"killed": 1, "out_of_memory": 1}
+    assert place.started() == 3
+
+
 def test_one_crash_too_many_is_final(place: Place, transitions: Transitions) -> None:
     launch = place.launch("--print", "nobody knows why", "--exit", "3")
     status = run(until_failed(replace(launch, restart=replace(SOON, budget=2))))
