@@ -104,6 +104,15 @@ def start_grandchild(*, escaped: bool) -> None:
             signal.pause()
 
 
+def count_start(path: str) -> int:
+    """Note a start in a file, and return how many there were before."""
+    starts = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    earlier = os.fstat(starts).st_size // len(b"one\n")
+    os.write(starts, b"one\n")
+    os.close(starts)
+    return earlier
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--host", help="the Unix socket to listen on; without it, wait for signals")
@@ -120,18 +129,12 @@ def main() -> None:
     parser.add_argument("--slots", choices=["still", "moving", "silent"], default="still", help="how its slots fare")
     parser.add_argument("--abort-in-warm-up", action="store_true", help="at the first chat completion")
     parser.add_argument("--ignore-sigterm", action="store_true")
-    argv = sys.argv[1:]
-    flags = parser.parse_args(argv)
+    flags = parser.parse_args()
     if flags.starts:
-        starts = os.open(flags.starts, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        earlier = os.fstat(starts).st_size // len(b"one\n")
-        first = earlier == 0
-        os.write(starts, b"one\n")
-        os.close(starts)
+        earlier = count_start(flags.starts)
         if flags.exit_once_served and earlier == 1:
-            say(flags.exit_once_served)
-            sys.exit(1)
-        if flags.only_first and not first:
+            sys.exit(flags.exit_once_served)
+        if flags.only_first and earlier:
             flags = parser.parse_args(["--host", flags.host])
     flags.on_sigterm = tell if flags.ignore_sigterm else leave
     if flags.ignore_sigterm:

@@ -282,7 +282,6 @@ def test_memory_that_was_enough_once_is_waited_for(place: Place) -> None:
             await supervisor.wait_for(State.READY)
             child_of(supervisor).kill()
             await supervisor.wait_for(State.BACKOFF)
-            await supervisor.wait_for(State.STARTING)
             return await supervisor.wait_for(State.READY, State.FAILED)
 
     status = run(main())
