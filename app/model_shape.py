@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # The input layer stays on the CPU whatever -ngl says (llama-model.cpp:1633; the list is in llama-arch.cpp:757-964).
 INPUT_TENSORS = frozenset({"token_embd", "position_embd", "token_types", "per_layer_token_embd"})
 
-LLAMA_MAX_LAYERS = 512  # llama-hparams.h:13
+LLAMA_MAX_LAYERS = 512  # llama-hparams.h:11
 
 # Of every so many layers the last one sees the whole context, in models that do not say it themselves: the
 # argument of `load_swa_pattern` in src/models/. For any other model all layers are counted as if they saw it all.
@@ -65,7 +65,7 @@ class Layer:
 
     @property
     def n_embd_k_gqa(self) -> int:
-        """The width of a token's row in the K cache (llama-hparams.cpp:162)."""
+        """The width of a token's row in the K cache (llama-hparams.cpp:156)."""
         return self.n_head_kv * self.n_embd_head_k
 
     @property
@@ -89,7 +89,8 @@ class ModelShape:
         n_swa: The sliding window, in tokens; 0 if all layers see the whole context.
         layers: In order.
         input_bytes: Weights that stay on the CPU: the token embeddings.
-        output_bytes: Weights after the last layer, with a second copy of the token embeddings if they are tied.
+        output_bytes: Weights after the last layer.
+        tied_bytes: The token embeddings, if the output uses them too; 0 if it has weights of its own.
     """
 
     architecture: str
@@ -103,6 +104,7 @@ class ModelShape:
     layers: tuple[Layer, ...]
     input_bytes: int
     output_bytes: int
+    tied_bytes: int
 
 
 def read_parts(first: GgufHeader) -> tuple[GgufHeader, ...]:
@@ -131,7 +133,9 @@ def read_shape(parts: Sequence[GgufHeader]) -> ModelShape:
                 "llama.cpp's own `llama-fit-params --fit-print on` does."
             )
     weights = _Weights(parts)
-    n_layer = min(_required(header, "block_count"), LLAMA_MAX_LAYERS)
+    n_layer = _required(header, "block_count")
+    if not 1 <= n_layer <= LLAMA_MAX_LAYERS:
+        raise CommandFailure(f"{header.path} claims {n_layer:,} layers, and llama.cpp takes 1 to {LLAMA_MAX_LAYERS}.")
     n_swa = max(_each(header, "attention.sliding_window", 1, 0))
     is_swa = _swa_layers(header, n_layer) if n_swa else [False] * n_layer
     return ModelShape(
@@ -146,6 +150,7 @@ def read_shape(parts: Sequence[GgufHeader]) -> ModelShape:
         layers=_layers(header, is_swa, weights),
         input_bytes=weights.input_bytes,
         output_bytes=weights.output_bytes,
+        tied_bytes=weights.tied_bytes,
     )
 
 
@@ -165,7 +170,7 @@ def tensor_bytes(parts: Sequence[GgufHeader]) -> dict[str, int]:
 
 
 class _Weights:
-    """Sizes of a model's weights, by where llama.cpp puts them (llama-model-loader.cpp:1165, 1371)."""
+    """Sizes of a model's weights, by where llama.cpp puts them (llama-model-loader.cpp:1166, 1371)."""
 
     def __init__(self, parts: Sequence[GgufHeader]) -> None:
         sizes = tensor_bytes(parts)
@@ -182,12 +187,11 @@ class _Weights:
                 self.input_bytes += size
             else:
                 self.output_bytes += size
-        if "output.weight" not in sizes:
-            self.output_bytes += sizes["token_embd.weight"]
+        self.tied_bytes = 0 if "output.weight" in sizes else sizes["token_embd.weight"]
 
 
 def _layers(header: GgufHeader, is_swa: list[bool], weights: _Weights) -> tuple[Layer, ...]:
-    """See llama-model.cpp:1425-1495 for the defaults, and llama-hparams.cpp:327 for layers without a cache."""
+    """See llama-model.cpp:1425-1495 for the defaults, and llama-hparams.cpp:321 for layers without a cache."""
     n_layer = len(is_swa)
     n_head = _each(header, "attention.head_count", n_layer)
     n_head_kv = _each(header, "attention.head_count_kv", n_layer, n_head)
@@ -213,10 +217,10 @@ def _layers(header: GgufHeader, is_swa: list[bool], weights: _Weights) -> tuple[
 
 def _swa_layers(header: GgufHeader, n_layer: int) -> list[bool]:
     """The pattern as the model gives it, else as its architecture implies it (llama-model.cpp:3506)."""
-    pattern = header.hyperparameter("attention.sliding_window_pattern")
-    if isinstance(pattern, tuple):
-        return [bool(value) for value in pattern][:n_layer]
-    period = pattern if isinstance(pattern, int) else SWA_PERIODS.get(header.architecture, 1)
+    key = "attention.sliding_window_pattern"
+    if isinstance(header.hyperparameter(key), tuple):
+        return [bool(value) for value in _each(header, key, n_layer)]
+    period = _each(header, key, 1, SWA_PERIODS.get(header.architecture, 1))[0]
     return [period == 0 or il % period < period - 1 for il in range(n_layer)]
 
 

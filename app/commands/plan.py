@@ -26,7 +26,7 @@ def plan(
     overrides: Overrides = None,
     model: Annotated[Path | None, typer.Option(help="A GGUF file to account for instead of the profile's own.")] = None,
     mmproj: Annotated[Path | None, typer.Option(help="The image projector that is loaded with it.")] = None,
-    card: Annotated[str, typer.Option(help="The card to fill with slots and context.")] = "L40S",
+    card: Annotated[str, typer.Option(help="The card to fill: L4, A10, L40S, A100-40GB, A100-80GB or H100.")] = "L40S",
     as_json: Annotated[bool, typer.Option("--json", help="Print it for programs.")] = False,
 ) -> None:
     """Show how much GPU memory and RAM a profile takes, and on which cards it fits. Starts nothing."""
@@ -135,7 +135,7 @@ def _show(launch: LaunchPlan, shape: ModelShape, memory: MemoryPlan, card: Card,
         f"{_gib(memory.gpu.total)} of GPU memory, and up to {_gib(memory.host.total)} of RAM; on {card.name} {verdict}."
     )
     for left_table, right_table in (
-        (_gpu_table(memory, shape), _ram_table(memory)),
+        (_gpu_table(memory), _ram_table(memory)),
         (_card_table(memory), _context_table(card, contexts)),
     ):
         pair = Table.grid(padding=(0, 6))
@@ -144,16 +144,15 @@ def _show(launch: LaunchPlan, shape: ModelShape, memory: MemoryPlan, card: Card,
         console.out.print(pair)
 
 
-def _gpu_table(memory: MemoryPlan, shape: ModelShape) -> Table:
+def _gpu_table(memory: MemoryPlan) -> Table:
     gpu = memory.gpu
-    swa = sum(layer.is_swa for layer in shape.layers)
     table = _table("GPU", "MiB")
     _add_sizes(
         table,
         {
             "weights": gpu.weights,
-            f"KV cache, {len(shape.layers) - swa} full layers" if swa else "KV cache": gpu.kv_cache,
-            f"KV cache, {swa} SWA layers": gpu.kv_cache_swa,
+            "KV cache": gpu.kv_cache,
+            "KV cache of SWA layers": gpu.kv_cache_swa,
             "compute buffer": gpu.compute,
             "image projector": gpu.mmproj_weights,
             "its buffer": gpu.mmproj_compute,

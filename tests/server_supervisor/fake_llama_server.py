@@ -113,6 +113,13 @@ def count_start(path: str) -> int:
     return earlier
 
 
+def with_faults_of(flags: argparse.Namespace, earlier: int, parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return the flags for a start that has so many before it."""
+    if flags.exit_once_served and earlier == 1:
+        sys.exit(flags.exit_once_served)
+    return parser.parse_args(["--host", flags.host]) if flags.only_first and earlier else flags
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--host", help="the Unix socket to listen on; without it, wait for signals")
@@ -131,11 +138,7 @@ def main() -> None:
     parser.add_argument("--ignore-sigterm", action="store_true")
     flags = parser.parse_args()
     if flags.starts:
-        earlier = count_start(flags.starts)
-        if flags.exit_once_served and earlier == 1:
-            sys.exit(flags.exit_once_served)
-        if flags.only_first and earlier:
-            flags = parser.parse_args(["--host", flags.host])
+        flags = with_faults_of(flags, count_start(flags.starts), parser)
     flags.on_sigterm = tell if flags.ignore_sigterm else leave
     if flags.ignore_sigterm:
         signal.signal(signal.SIGTERM, tell)
