@@ -1,7 +1,7 @@
 """How llama-server is compiled: the pinned build, the recipe, and the steps from its source to our cache.
 
 The recipe is `cmake_flags`, `configure_command` and `compile_command`, and nothing else knows one of its flags. They
-only make lists of words, so that an image builder can use them as they are.
+only make lists of words and look at nothing, so that an image builder can use them as they are.
 """
 
 from __future__ import annotations
@@ -14,23 +14,20 @@ import re
 import shutil
 import signal
 import subprocess
-import tarfile
 import tempfile
-import zipfile
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from app.engine import ENGINES, EXECUTABLE, GEMMA4_TEMPLATE
+from app.engine_source import check_source, fetch_source, find_tree, unpack
 from app.failure import CommandFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import TypeAlias
+    from collections.abc import Iterator, Sequence
 
-    Report: TypeAlias = Callable[[str, float | None], None]
-    """Told what is being done, and how much of it is done, from 0 to 1, if that can be told."""
+    from app.engine_source import Report
 
 LLAMA_CPP_TAG = "b11549"
 """The build of llama.cpp that everything here was tested with; the `xllamacpp` wheel in pyproject.toml is the same."""
@@ -42,12 +39,9 @@ CUDA_HOME = Path("/usr/local/cuda")
 
 _TAG = re.compile(r"b[1-9]\d*")
 _CUDA_ARCH = re.compile(r"\d{2,3}[af]?(-real|-virtual)?|native|all|all-major")
-_PROJECT = re.compile(rb'^\s*project\(\s*"?llama\.cpp\b', re.MULTILINE)
-_DEEPEST = 3  # SDIST/thirdparty/llama.cpp
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")  # make
 _STEPS = re.compile(r"\[(\d+)/(\d+)\]")  # ninja
 _ERROR = re.compile(r"\berror:|^CMake Error|\bfatal\b", re.IGNORECASE)
-_DOWNLOAD_SECONDS = 30.0  # without a byte
 _NVIDIA_SMI_SECONDS = 30.0
 _TAIL_LINES = 200
 
@@ -114,13 +108,9 @@ def cmake_flags(cuda_archs: Sequence[str], native: bool) -> list[str]:
 
 def configure_command(recipe: Recipe, source: Path, build_dir: Path) -> list[str]:
     """Return the command that prepares `build_dir`."""
-    ninja = ["-G", "Ninja"] if shutil.which("ninja") else []
     # An archive has no git history to count: without a number the engine could not say which build it is.
     number = f"-DLLAMA_BUILD_NUMBER={recipe.tag.removeprefix('b')}"
-    # CMake looks for nvcc on PATH alone, and the toolkit does not put it there.
-    nvcc = [f"-DCMAKE_CUDA_COMPILER={_nvcc()}"] if recipe.cuda_archs else []
-    flags = [*cmake_flags(recipe.cuda_archs, recipe.native), number, *nvcc]
-    return ["cmake", "-S", str(source), "-B", str(build_dir), *ninja, *flags]
+    return ["cmake", "-S", str(source), "-B", str(build_dir), *cmake_flags(recipe.cuda_archs, recipe.native), number]
 
 
 def compile_command(build_dir: Path, jobs: int) -> list[str]:
@@ -147,19 +137,20 @@ def build_engine(recipe: Recipe, source: Path | None, cache_dir: Path, jobs: int
         CommandFailure: Something is missing, cannot be used, or does not compile.
     """
     recipe.check()
-    check_tools(recipe)
-    source = source and _checked(source.expanduser())
+    source = source and check_source(source)
     home = cache_dir / ENGINES / recipe.name
     record = _record(recipe, source)
     from_directory = source is not None and source.is_dir()  # whose files may have changed
     if not from_directory and _is_built(home, record):
         return home / EXECUTABLE
+    check_tools(recipe)
     _make(home.parent)
-    with tempfile.TemporaryDirectory(dir=cache_dir, prefix="building-") as workshop, _ended_by_signals():
-        bench = Path(workshop)
+    workshop = tempfile.TemporaryDirectory(dir=cache_dir, prefix="building-", ignore_cleanup_errors=True)
+    with _ended_by_signals(), workshop as name:
+        bench = Path(name)
         archive = source or fetch_source(SOURCE_URL.format(tag=recipe.tag), bench / "source.tar.gz", report)
         tree = find_tree(archive if archive.is_dir() else unpack(archive, bench / "source", report))
-        with (home.parent / f"{recipe.name}.log").open("w") as log:
+        with (home.parent / f"{recipe.name}.log").open("w", buffering=1) as log:
             _run(configure_command(recipe, tree, bench / "build"), "configuring", log, report)
             _run(compile_command(bench / "build", jobs), "compiling", log, report)
         _publish(_collect(tree, bench / "build", bench / "engine", record), home, bench / "replaced")
@@ -214,83 +205,6 @@ def _nvcc() -> str | None:
     return os.environ.get("CUDACXX") or shutil.which("nvcc", path=f"{os.environ.get('PATH', '')}:{CUDA_HOME / 'bin'}")
 
 
-# The source.
-
-
-def _checked(source: Path) -> Path:
-    if not source.exists():
-        raise CommandFailure(f"--source {source} does not exist.")
-    if source.is_file() and not (tarfile.is_tarfile(source) or zipfile.is_zipfile(source)):
-        raise CommandFailure(f"--source {source} is neither a directory nor a .tar.gz or .zip archive.")
-    return source
-
-
-def fetch_source(url: str, path: Path, report: Report) -> Path:
-    """Download an archive to `path`.
-
-    Raises:
-        CommandFailure: It cannot be had.
-    """
-    import httpx  # noqa: PLC0415 -- only here, and listing engines should come at once
-
-    try:
-        with (
-            httpx.stream("GET", url, follow_redirects=True, timeout=_DOWNLOAD_SECONDS) as response,
-            path.open("wb") as file,
-        ):
-            response.raise_for_status()
-            total = int(response.headers.get("content-length", 0))
-            for chunk in response.iter_bytes():
-                file.write(chunk)
-                report("downloading", response.num_bytes_downloaded / total if total else None)
-    except httpx.HTTPStatusError as error:
-        reason = f"{error.response.status_code} {error.response.reason_phrase}".strip()
-    except httpx.HTTPError as error:
-        reason = str(error) or type(error).__name__
-    else:
-        return path
-    raise CommandFailure(
-        f"llama.cpp could not be fetched from {url}: {reason}; give --source with a directory or an archive of it."
-    )
-
-
-def unpack(archive: Path, folder: Path, report: Report) -> Path:
-    """Unpack an archive into a new folder, and nothing outside of it.
-
-    Raises:
-        CommandFailure: It is damaged, or wants to write elsewhere.
-    """
-    if not hasattr(tarfile, "data_filter"):  # before 3.11.4
-        raise CommandFailure(
-            "This Python cannot unpack archives safely: use 3.11.4 or newer, or give --source a directory."
-        )
-    report("unpacking", None)
-    folder.mkdir()
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as pack:
-                pack.extractall(folder)  # noqa: S202 -- it drops leading slashes and ".." by itself
-        else:
-            with tarfile.open(archive) as pack:
-                pack.extractall(folder, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        raise CommandFailure(f"The archive {archive} cannot be unpacked: {error}.") from None
-    return folder
-
-
-def find_tree(root: Path) -> Path:
-    """Return llama.cpp's own directory in a source tree that may hold it deeper, as Python packages do.
-
-    Raises:
-        CommandFailure: It is not there.
-    """
-    for depth in range(_DEEPEST + 1):
-        for file in sorted(root.glob("*/" * depth + "CMakeLists.txt")):
-            if _PROJECT.search(file.read_bytes()):
-                return file.parent
-    raise CommandFailure(f'There is no llama.cpp in {root}: no CMakeLists.txt in it says project("llama.cpp").')
-
-
 # The steps.
 
 
@@ -308,7 +222,8 @@ def _ended_by_signals() -> Iterator[None]:
     def end(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in heard}
     try:
         yield
     finally:
@@ -321,7 +236,7 @@ def _run(command: Sequence[str], what: str, log: TextIO, report: Report) -> None
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
     with subprocess.Popen(  # noqa: S603 -- the recipe's own command, and there is no shell
         command,
-        env={**os.environ, "NINJA_STATUS": "[%f/%t] "},
+        env=_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -341,6 +256,12 @@ def _run(command: Sequence[str], what: str, log: TextIO, report: Report) -> None
             raise
     if process.returncode != 0:
         raise CommandFailure(f"{what.capitalize()} llama.cpp failed: {_reason(tail)} (all of it is in {log.name}).")
+
+
+def _environment() -> dict[str, str]:
+    """Return ours, with what CMake does not find out for itself: the faster tool, and where CUDA's compiler is."""
+    found = {"CMAKE_GENERATOR": "Ninja" if shutil.which("ninja") else None, "CUDACXX": _nvcc()}
+    return {name: value for name, value in found.items() if value} | os.environ | {"NINJA_STATUS": "[%f/%t] "}
 
 
 def _done(line: str) -> float | None:

@@ -149,8 +149,9 @@ def _answer(engine: Engine, question: str) -> subprocess.CompletedProcess[str]:
     except OSError as error:
         raise CommandFailure(f"The engine {engine.origin} cannot be run: {error.strerror}.") from None
     if answer.returncode != 0:
-        tail = (answer.stdout + answer.stderr).splitlines()
-        raise CommandFailure(classify_exit(answer.returncode, tail, was_ready=False).message)
+        failure = classify_exit(answer.returncode, (answer.stdout + answer.stderr).splitlines(), was_ready=False)
+        who = "" if failure.kind == "engine_missing" else f"The engine {engine.origin} does not answer {question}: "
+        raise CommandFailure(who + failure.message)
     return answer
 
 

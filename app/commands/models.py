@@ -104,9 +104,7 @@ def verify(profile: ProfileName = None, local_dir: LocalDir = None) -> None:
             problems += bool(problem)
             _say(problem or f"{path} is as it should be.")
     if problems:
-        raise CommandFailure(
-            f"{problems} of {len(here)} files are not what they should be; `warmgate models pull` helps."
-        )
+        raise CommandFailure(f"{problems} of {len(here)} files are not as they should be; pull them again.")
 
 
 @commands.command("path")
