@@ -142,6 +142,13 @@ class Generator:
             model = await self._catalog.current()
             if model.slots != self._admission.slots:
                 self._admission.resize(model.slots)
-            return model, await open_chat(self._target, request, silence_seconds=self._limits.silence_seconds)
+            self.activity.progress()
+            stream = await open_chat(
+                self._target,
+                request,
+                silence_seconds=self._limits.silence_seconds,
+                on_progress=self.activity.progress,
+            )
+            return model, stream
         finally:
             patience.reschedule(until)

@@ -145,9 +145,18 @@ class Client:
 
 
 class _Server(uvicorn.Server):
+    """Leaves signals alone, and stops when it is told to instead of looking ten times a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stop = asyncio.Event()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        await self.stop.wait()
 
 
 @contextlib.asynccontextmanager
@@ -168,7 +177,7 @@ async def served(app: ASGIApp) -> AsyncIterator[tuple[str, int]]:
         try:
             yield listener.getsockname()
         finally:
-            server.should_exit = True
+            server.stop.set()
             await task
 
 

@@ -310,7 +310,7 @@ class FakeUpstream:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._handle(reader, writer, self.connections)
             writer.close()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
         finally:
             self._handlers.discard(task)
@@ -329,6 +329,8 @@ class FakeUpstream:
         watcher = asyncio.create_task(self._watch(reader, call.hung_up))
         try:
             await (self.plan.popleft() if self.plan else self.default)(call)
+        except OSError:
+            call.hung_up.set()  # while it was being written to
         finally:
             watcher.cancel()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -23,6 +24,7 @@ from gateway.errors import UpstreamDisconnected, UpstreamFailed, UpstreamSilent,
 from gateway.upstream import connection
 from gateway.upstream.connection import Exchange, post
 from gateway.upstream.sse import SSEDecoder
+from gateway.upstream.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -279,9 +281,10 @@ async def test_where_nobody_listens_nothing_was_sent(kind: str, tmp_path: Path) 
 @scenario
 async def test_connecting_has_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "CONNECT_SECONDS", 0)
-    async with FakeUpstream().listening() as upstream:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = Target(host="127.0.0.1", port=listener.getsockname()[1])
         with pytest.raises(UpstreamUnreachable) as caught:
-            await post(upstream.target, PATH, b"{}", silence_seconds=5)
+            await post(target, PATH, b"{}", silence_seconds=5)
     assert not caught.value.was_sent
 
 

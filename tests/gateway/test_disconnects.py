@@ -18,7 +18,6 @@ from driving import (
     client_of,
     make_gateway,
     outcomes,
-    samples,
     served,
 )
 from fake_upstream import (
@@ -66,12 +65,12 @@ async def calling(way: str, gateway: Gateway) -> AsyncIterator[Callable[[Any], A
         yield send
 
 
-def in_flight(gateway: Gateway) -> float:
-    return samples(gateway)["warmgate_requests_in_flight"]
+def in_flight(gateway: Gateway) -> int:
+    return gateway._generator._admission.in_flight
 
 
-def waiting(gateway: Gateway) -> float:
-    return samples(gateway)["warmgate_requests_waiting"]
+def waiting(gateway: Gateway) -> int:
+    return gateway._generator._admission.waiting
 
 
 async def is_over(gateway: Gateway, cancelled: int = 1) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,6 @@ from driving import (
     events_of,
     make_gateway,
     outcomes,
-    samples,
     served,
     text_of,
 )
@@ -36,9 +36,10 @@ def _notice_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "NOTICE_SECONDS", 0)
 
 
-def gauges(gateway: Gateway) -> tuple[float, ...]:
-    found = samples(gateway)
-    return tuple(found[f"warmgate_{name}"] for name in ("slots", "requests_in_flight", "requests_waiting"))
+def gauges(gateway: Gateway) -> tuple[int, int, int]:
+    """Return slots, requests in flight and requests waiting."""
+    admission = gateway._generator._admission
+    return admission.slots, admission.in_flight, admission.waiting
 
 
 # -- the queue
@@ -289,15 +290,16 @@ async def test_the_server_can_stop_once_the_drain_is_over() -> None:
     """As the program does it: drain, then let uvicorn close; the client has read the error by then."""
     async with FakeUpstream(default=stall(ROLE, text("a"))).listening() as upstream:
         gateway = make_gateway(upstream)
-        async with served(gateway) as address, SocketClient.connect(address) as client:
-            client.post(STREAMED)
-            await client.head()
-            first = await client.chunk()
-            await gateway.drain(0)
-        body = first + await client.chunks()
-        assert text_of(body) == "a"
-        assert events_of(body)[-1]["error"]["code"] == "shutting_down"
-        await client.leave()
+        async with contextlib.AsyncExitStack() as afterwards:
+            async with served(gateway) as address:
+                client = await afterwards.enter_async_context(SocketClient.connect(address))
+                client.post(STREAMED)
+                await client.head()
+                first = await client.chunk()
+                await gateway.drain(0)
+            body = first + await client.chunks()
+            assert text_of(body) == "a"
+            assert events_of(body)[-1]["error"]["code"] == "shutting_down"
 
 
 @scenario

@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from driving import (
+    AUTH,
+    FAILED,
+    LOADING,
+    PLAIN,
+    STREAMED,
+    Client,
+    FakeReadiness,
+    client_of,
+    make_gateway,
+    outcomes,
+    samples,
+    served,
+)
+from fake_upstream import (
+    CHAT,
+    ENDING,
+    ROLE,
+    FakeUpstream,
+    answer,
+    break_off,
+    call_begins,
+    refuse_with,
+    scenario,
+    stall,
+    text,
+    thought,
+    until,
+    usage,
+    vanish,
+)
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway import metrics
+from gateway.readiness import Report
+
+if TYPE_CHECKING:
+    from gateway.application import Gateway
+
+OURS = {
+    "warmgate_requests": "counter",
+    "warmgate_time_to_first_token_seconds": "histogram",
+    "warmgate_inter_token_latency_seconds": "histogram",
+    "warmgate_request_duration_seconds": "histogram",
+    "warmgate_tokens": "counter",
+    "warmgate_server_state": "gauge",
+    "warmgate_server_ready": "gauge",
+    "warmgate_server_restarts": "counter",
+    "warmgate_requests_in_flight": "gauge",
+    "warmgate_requests_waiting": "gauge",
+    "warmgate_slots": "gauge",
+}
+PROCESS = {
+    "process_virtual_memory_bytes": "gauge",
+    "process_resident_memory_bytes": "gauge",
+    "process_start_time_seconds": "gauge",
+    "process_cpu_seconds": "counter",
+    "process_open_fds": "gauge",
+    "process_max_fds": "gauge",
+    "python_info": "gauge",
+}
+AFTER_A_SCRAPE = {
+    "warmgate_upstream_scrape_age_seconds": "gauge",
+    "llamacpp:prompt_tokens": "counter",
+    "llamacpp:n_tokens_max": "gauge",
+    "llamacpp:requests_processing": "gauge",
+}
+
+
+def families(gateway: Gateway) -> dict[str, str]:
+    return {family.name: family.type for family in text_string_to_metric_families(gateway._metrics.render().decode())}
+
+
+def histogram(gateway: Gateway, name: str) -> tuple[float, float]:
+    """Return count and sum of one of the chat route's histograms."""
+    found = samples(gateway)
+    return (
+        found.get(f"warmgate_{name}_seconds_count{{route=chat_completions}}", 0),
+        found.get(f"warmgate_{name}_seconds_sum{{route=chat_completions}}", 0),
+    )
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every look at the clock be a second after the last."""
+    seconds = itertools.count(1000.0)
+    monkeypatch.setattr(metrics, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+
+
+# -- what is exported
+
+
+@scenario
+async def test_these_families_are_exported_and_no_others() -> None:
+    async with FakeUpstream().listening() as upstream:
+        gateway = make_gateway(upstream)
+        assert families(gateway) == OURS | PROCESS
+        async with served(gateway):
+            await until(lambda: gateway._upstream_metrics.age_seconds is not None)
+            assert families(gateway) == OURS | PROCESS | AFTER_A_SCRAPE
+            assert samples(gateway)["llamacpp:n_tokens_max"] == 55
+            assert samples(gateway)["llamacpp:prompt_tokens_total"] == 75
+
+
+@scenario
+async def test_they_are_served_as_prometheus_text() -> None:
+    async with client_of(make_gateway(FakeUpstream())) as client:
+        response = await client.get("/metrics")
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    lines = response.text.splitlines()
+    assert "# TYPE warmgate_requests_total counter" in lines
+    assert "warmgate_slots 1.0" in lines
+    assert all(line.startswith("# HELP ") for line in lines if line.startswith("#") and " TYPE " not in line)
+    assert not [line for line in lines if "_created" in line]
+
+
+@pytest.mark.parametrize("report", [Report("ready", ready=True, restarts={"crash": 3, "hang": 0}), LOADING, FAILED])
+@scenario
+async def test_the_servers_state_is_exported(report: Report) -> None:
+    found = samples(make_gateway(FakeUpstream(), FakeReadiness(report)))
+    assert {name: value for name, value in found.items() if name.startswith("warmgate_server")} == {
+        f"warmgate_server_state{{state={report.state}}}": 1,
+        "warmgate_server_ready": report.ready,
+    } | {f"warmgate_server_restarts_total{{reason={reason}}}": count for reason, count in report.restarts.items()}
+
+
+@scenario
+async def test_slots_and_queue_are_exported() -> None:
+    async with FakeUpstream(default=stall(), slots=2).listening() as upstream:
+        gateway = make_gateway(upstream)
+        clients = [Client(gateway, STREAMED) for _ in range(5)]
+        for _ in range(2):
+            await upstream.arrived.get()
+        found = samples(gateway)
+        assert found["warmgate_slots"] == 2
+        assert found["warmgate_requests_in_flight"] == 2
+        assert found["warmgate_requests_waiting"] == 3
+        for client in clients:
+            await client.leave()
+        found = samples(gateway)
+        assert found["warmgate_requests_in_flight"] == found["warmgate_requests_waiting"] == 0
+
+
+# -- what is counted
+
+
+@scenario
+async def test_every_request_is_counted_once_by_how_it_ended() -> None:
+    async with FakeUpstream(slots=1).listening() as upstream:
+        readiness = FakeReadiness()
+        gateway = make_gateway(upstream, readiness, max_waiting=0, max_body_bytes=1000)
+        async with client_of(gateway) as client:
+            await client.post(CHAT, json=PLAIN)
+            await client.post(CHAT, json=STREAMED)
+            await client.post(CHAT, json={"messages": []})
+            await client.post(CHAT, content=b" " * 1001)
+            for behaviour in (refuse_with(500, "server_error", "no"), break_off(ROLE, text("a")), vanish, vanish):
+                upstream.plan.append(behaviour)
+            await client.post(CHAT, json=PLAIN)
+            await client.post(CHAT, json=STREAMED)
+            await client.post(CHAT, json=STREAMED)
+            upstream.plan.append(refuse_with(400, "exceed_context_size_error", "too long"))
+            await client.post(CHAT, json=PLAIN)
+            upstream.plan.append(stall(ROLE, text("a")))
+            held = Client(gateway, STREAMED)
+            await held.status()
+            await client.post(CHAT, json=PLAIN)
+            await held.leave()
+            readiness.move(FAILED)
+            await client.post(CHAT, json=PLAIN)
+            await client.get(CHAT)
+            for path in ("/v1/models", "/metrics", "/nothing", "/health"):
+                await client.get(path)
+        async with client_of(gateway, AUTH | {"authorization": "Bearer wrong"}) as stranger:
+            await stranger.post(CHAT, json=PLAIN)
+            await stranger.get("/metrics")
+        assert outcomes(gateway) == {
+            "chat_completions ok": 2,
+            "chat_completions invalid": 3,
+            "chat_completions upstream_error": 3,
+            "chat_completions overloaded": 1,
+            "chat_completions cancelled": 1,
+            "chat_completions not_ready": 1,
+            "gate invalid": 1,
+            "gate unauthorized": 2,
+        }
+        assert histogram(gateway, "request_duration")[0] == 11
+
+
+@pytest.mark.parametrize("body", [PLAIN, STREAMED])
+@scenario
+async def test_tokens_are_counted_as_the_server_counted_them(body: Any) -> None:
+    async with FakeUpstream().listening() as upstream:
+        gateway = make_gateway(upstream)
+        upstream.plan.append(answer(ROLE, text("a"), *ENDING[:1], usage(10, 4, 8), ENDING[-1]))
+        upstream.plan.append(answer(ROLE, text("a"), *ENDING[:1], usage(20, 1, 0), ENDING[-1]))
+        upstream.plan.append(break_off(ROLE, text("a")))
+        async with client_of(gateway) as client:
+            for _ in range(3):
+                await client.post(CHAT, json=body)
+        found = samples(gateway)
+        assert {name: value for name, value in found.items() if name.startswith("warmgate_tokens")} == {
+            "warmgate_tokens_total{kind=prompt}": 30,
+            "warmgate_tokens_total{kind=cached}": 8,
+            "warmgate_tokens_total{kind=completion}": 5,
+        }
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("first", [text("a"), thought("a"), call_begins(0, "c", "f")])
+@pytest.mark.parametrize("body", [PLAIN, STREAMED])
+@scenario
+async def test_time_runs_to_the_first_piece_between_pieces_and_to_the_end(body: Any, first: bytes) -> None:
+    """The clock goes on by a second with each look: at the beginning, at each batch and at the end."""
+    seen = [asyncio.Event() for _ in range(3)]
+    pieces = (ROLE, first, seen[0], text("b") + text("c"), seen[1], text("d"), seen[2], *ENDING)
+    async with FakeUpstream(default=answer(*pieces)).listening() as upstream:
+        gateway = make_gateway(upstream)
+        client = Client(gateway, body)
+        for so_far, event in enumerate(seen):
+            await until(lambda so_far=so_far: histogram(gateway, "inter_token_latency")[0] == so_far)  # type: ignore[misc]
+            await until(lambda: histogram(gateway, "time_to_first_token")[0] == 1)
+            event.set()
+        await client.rest()
+        assert histogram(gateway, "time_to_first_token") == (1, 1)
+        # two pieces that came together share their second
+        assert histogram(gateway, "inter_token_latency") == (2, 0.5 + 1)
+        # a look each for: beginning, three batches, finish and usage in one or two, end
+        count, seconds = histogram(gateway, "request_duration")
+        assert count == 1
+        assert 5 <= seconds <= 6
+
+
+@pytest.mark.usefixtures("clock")
+@scenario
+async def test_a_request_that_was_not_answered_has_a_duration_and_no_first_token() -> None:
+    async with client_of(gateway := make_gateway(FakeUpstream(), FakeReadiness(FAILED))) as client:
+        await client.post(CHAT, json=PLAIN)
+    assert histogram(gateway, "request_duration") == (1, 1)
+    assert histogram(gateway, "time_to_first_token") == (0, 0)
+    assert histogram(gateway, "inter_token_latency") == (0, 0)
+
+
+@scenario
+async def test_labels_are_from_small_sets_whatever_is_asked_for() -> None:
+    async with FakeUpstream().listening() as upstream:
+        gateway = make_gateway(upstream)
+        async with client_of(gateway) as client:
+            for i in range(5):
+                await client.get(f"/path/{i}")
+                await client.post(CHAT, json=PLAIN | {"model": f"model-{i}", "user": f"user-{i}"})
+        async with client_of(gateway, {"authorization": "Bearer x"}) as stranger:
+            for i in range(5):
+                await stranger.get(f"/path/{i}")
+        labels = {
+            (name, value)
+            for family in text_string_to_metric_families(gateway._metrics.render().decode())
+            if family.name.startswith("warmgate")
+            for sample in family.samples
+            for name, value in sample.labels.items()
+            if name != "le"
+        }
+        assert labels == {
+            ("route", "chat_completions"),
+            ("route", "gate"),
+            ("outcome", "ok"),
+            ("outcome", "unauthorized"),
+            ("kind", "prompt"),
+            ("kind", "cached"),
+            ("kind", "completion"),
+            ("state", "ready"),
+        }
+
+
+def test_buckets_are_in_order() -> None:
+    for buckets in (metrics.FIRST_TOKEN_BUCKETS, metrics.INTER_TOKEN_BUCKETS, metrics.REQUEST_BUCKETS):
+        assert list(buckets) == sorted(set(buckets))
