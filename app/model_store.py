@@ -118,7 +118,7 @@ class Store:
         """
         try:
             return msgspec.json.decode(self.lock_file.read_bytes(), type=_Lock).files
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
         except (OSError, msgspec.DecodeError) as error:
             raise CommandFailure(
@@ -172,8 +172,8 @@ def find(files: HubFiles, store: Store) -> StoredModel | None:
     mmproj, template = files.mmproj, files.chat_template
     return StoredModel(
         weights=here[files.weights],
-        mmproj=mmproj and here[mmproj],
-        chat_template=template and here[template],
+        mmproj=here[mmproj] if mmproj else None,
+        chat_template=here[template] if template else None,
     )
 
 

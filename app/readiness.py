@@ -21,15 +21,22 @@ class SupervisorReadiness:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self._last: tuple[Status, Report] | None = None
 
     def report(self) -> Report:
         """Return the present reading."""
-        return _report(self._supervisor.status)
+        return self._report_of(self._supervisor.status)
 
     async def wait_ready(self) -> Report:
         """Wait until the server is ready, has failed for good or is being stopped."""
         awaited = (State.READY, State.FAILED, State.DRAINING, State.STOPPED)
-        return _report(await self._supervisor.wait_for(*awaited))
+        return self._report_of(await self._supervisor.wait_for(*awaited))
+
+    def _report_of(self, status: Status) -> Report:
+        # Several are asked for with each request, and what is told of the history takes a while to write.
+        if self._last is None or self._last[0] is not status:
+            self._last = (status, _report(status))
+        return self._last[1]
 
 
 def _report(status: Status) -> Report:

@@ -52,8 +52,8 @@ async def props(client: httpx.AsyncClient) -> dict[str, Any]:
     return answer
 
 
-async def slot_positions(client: httpx.AsyncClient) -> object | None:
-    """Ask how far each slot is; None when the main loop does not answer."""
+async def slot_positions(client: httpx.AsyncClient) -> list[object] | None:
+    """Ask how far each slot is that has work; None when the main loop does not answer."""
     try:
         slots = (await client.get("/slots")).json()
         return [
@@ -64,6 +64,7 @@ async def slot_positions(client: httpx.AsyncClient) -> object | None:
                 slot.get("next_token"),
             )
             for slot in slots
+            if slot["is_processing"]
         ]
-    except (httpx.HTTPError, ValueError, AttributeError, TypeError):
+    except (httpx.HTTPError, ValueError, LookupError, AttributeError, TypeError):
         return None

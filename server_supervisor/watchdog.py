@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 LOOKS_PER_LIMIT = 6
 SHORTEST_INTERVAL_SECONDS = 5.0
@@ -50,7 +50,7 @@ def interval_for(limit_seconds: float) -> float:
 
 async def until_wedged(
     activity: Activity,
-    look: Callable[[], Awaitable[object | None]],
+    look: Callable[[], Awaitable[Sequence[object] | None]],
     limit_seconds: float,
     interval_seconds: float,
 ) -> str:
@@ -58,12 +58,13 @@ async def until_wedged(
 
     Args:
         activity: What the gateway knows.
-        look: Asks the server where its slots are; None when it does not answer. Any change is evidence of life.
+        look: Asks the server how far the slots with work are; None when it does not answer. Any change is evidence
+            of life, and so is none with work: then the requests in flight wait for their clients.
         limit_seconds: How long a busy server may show none.
         interval_seconds: Between two looks, and how long a token must have been missing before the first.
     """
     alive_at = time.monotonic()
-    seen: object | None = None
+    seen: Sequence[object] | None = None
     while True:
         await asyncio.sleep(interval_seconds)
         now = time.monotonic()
@@ -72,7 +73,7 @@ async def until_wedged(
             continue
         alive_at = max(alive_at, activity.last_progress)
         position = await look()
-        if position is not None and position != seen:
+        if position is not None and (position != seen or not position):
             alive_at, seen = now, position
         elif now - alive_at >= limit_seconds:
             answer = "it does not answer" if position is None else "its slots stand still"

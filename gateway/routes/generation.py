@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("warmgate.gateway")
 
+CLIENT_STALL_SECONDS = 60.0
+"""So long a client may take nothing of its stream, before it is taken for one that has left."""
+
 STREAM_HEADERS = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # asks nginx and its kin not to hold the stream back
@@ -91,6 +94,8 @@ class _Exchange:
                     return "ok"
                 answer = await self._collect(parsed, model, stream)
             await asgi.send_json(self._send, 200, answer)  # the slot is free already
+        except asgi.ClientDisconnected:
+            raise
         except GatewayError as error:
             return await self._fail(error)
         except Exception:
@@ -106,8 +111,20 @@ class _Exchange:
                 # Not before there is something to say: until then a failure can still have its own status.
                 self._renderer = renderer
                 await asgi.start(self._send, 200, asgi.EVENT_STREAM, STREAM_HEADERS)
-            await self._send({"type": "http.response.body", "body": renderer.render(batch), "more_body": True})
+            await self._write(renderer.render(batch))
         await asgi.finish(self._send, renderer.end())
+
+    async def _write(self, piece: bytes) -> None:
+        """Send a piece of the stream.
+
+        Raises:
+            ClientDisconnected: The client has not taken what was sent before, and keeps a slot from others.
+        """
+        try:
+            async with asyncio.timeout(CLIENT_STALL_SECONDS):
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        except TimeoutError:
+            raise asgi.ClientDisconnected from None
 
     async def _collect(self, parsed: ParsedRequest, model: ModelInfo, stream: ChatStream) -> bytes:
         renderer = parsed.body_renderer(_head(model))

@@ -1,17 +1,33 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import struct
+import subprocess
 import sys
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from huggingface_hub import constants
 
 from app import model_store
 from app.gguf import CorruptModelError, ModelUnreadableError, TruncatedModelError, UnsupportedModelError
-from app.model_store import check_model, default_cache_dir, default_model, verify_checksum
+from app.model_store import (
+    Pin,
+    Store,
+    StoredModel,
+    check_model,
+    default_cache_dir,
+    default_model,
+    find,
+    is_verified,
+    verify,
+    verify_checksum,
+)
+from app.profiles import HubFile, HubFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -290,3 +306,98 @@ def test_a_missing_or_truncated_part_is_named(tmp_path: Path) -> None:
 )
 def test_the_cache_directory_comes_from_the_nearest_setting(environ: dict[str, str], expected: str) -> None:
     assert default_cache_dir(environ) == Path(expected)
+
+
+# --- the store of what came from the hub
+
+WEIGHTS = HubFile(repo="maker/tiny-GGUF", name="tiny.gguf", revision="a" * 40, size=7, sha256="b" * 64)
+MMPROJ = HubFile(repo="maker/tiny-GGUF", name="mmproj.gguf")
+FILES = HubFiles(weights=WEIGHTS, mmproj=MMPROJ)
+LOCKED = Pin(repo=MMPROJ.repo, name=MMPROJ.name, asked="main", revision="c" * 40, size=3, sha256="d" * 64)
+
+
+def put(path: Path, size: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(size))
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "cache", tmp_path / "volume")
+
+
+def test_a_store_is_the_shared_cache_or_a_directory_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    shared, own = Store(tmp_path / "cache"), Store(tmp_path / "cache", tmp_path / "volume")
+    place = tmp_path / "hub" / "models--maker--tiny-GGUF" / "snapshots" / ("a" * 40) / "tiny.gguf"
+    assert shared.path(WEIGHTS, "a" * 40) == place
+    assert own.path(WEIGHTS, "a" * 40) == tmp_path / "volume" / "maker" / "tiny-GGUF" / ("a" * 40) / "tiny.gguf"
+    assert shared.lock_file == tmp_path / "cache" / "models.lock.json"
+    assert own.lock_file == tmp_path / "volume" / "models.lock.json"
+
+
+def test_a_model_is_found_once_all_of_it_is_here(store: Store) -> None:
+    assert find(FILES, store) is None
+    weights = put(store.path(WEIGHTS, "a" * 40), 7)
+    mmproj = put(store.path(MMPROJ, "c" * 40), 3)
+    assert find(HubFiles(weights=WEIGHTS), store) == StoredModel(weights, None, None)
+    assert find(FILES, store) is None  # nobody knows which mmproj.gguf it should be
+    store.lock([LOCKED])
+    assert find(FILES, store) == StoredModel(weights, mmproj, None)
+    mmproj.write_bytes(b"ab")
+    assert find(FILES, store) is None
+
+
+def test_a_lock_says_more_than_a_profile_but_only_of_the_revision_that_it_asks_for(store: Store) -> None:
+    moved = Pin(repo=WEIGHTS.repo, name=WEIGHTS.name, asked="a" * 40, revision="e" * 40, size=8, sha256="f" * 64)
+    store.lock([moved])
+    assert store.pin(WEIGHTS) == moved
+    newer = replace_fields(WEIGHTS, revision="9" * 40)
+    assert store.pin(newer) == Pin(
+        repo=WEIGHTS.repo, name=WEIGHTS.name, asked="9" * 40, revision="9" * 40, size=7, sha256="b" * 64
+    )
+
+
+def test_a_lock_file_keeps_what_it_is_not_told_about(store: Store) -> None:
+    other = Pin(repo="a/a", name="a.gguf", asked="main", revision="1" * 40, size=1, sha256="2" * 64)
+    store.lock([LOCKED])
+    store.lock([other])
+    assert store.pins() == (other, LOCKED)
+    content = json.loads(store.lock_file.read_text())
+    assert content["files"][1] == {
+        "repo": "maker/tiny-GGUF",
+        "name": "mmproj.gguf",
+        "asked": "main",
+        "revision": "c" * 40,
+        "size": 3,
+        "sha256": "d" * 64,
+    }
+
+
+def test_finding_a_model_loads_no_client() -> None:
+    heavy = "{'httpx', 'hf_xet', 'huggingface_hub.file_download'} & set(sys.modules)"
+    program = f"import sys, app.model_store; sys.exit(bool({heavy}))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_file_can_be_verified_again(tmp_path: Path, cache_dir: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert not is_verified(path, len(CONTENT), digest, cache_dir)
+    verify(path, len(CONTENT), digest, cache_dir)
+    assert is_verified(path, len(CONTENT), digest, cache_dir)
+    before = path.stat()
+    path.write_bytes(CONTENT[:-1] + b"!")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert is_verified(path, len(CONTENT), digest, cache_dir)
+    with pytest.raises(CorruptModelError):
+        verify(path, len(CONTENT), digest, cache_dir)
+    assert not is_verified(path, len(CONTENT), digest, cache_dir)
+
+
+def test_what_is_not_there_is_not_verified(tmp_path: Path, cache_dir: Path) -> None:
+    assert not is_verified(tmp_path / "no", 0, "0" * 64, cache_dir)

@@ -36,8 +36,8 @@ class Enough(Exception):
     """The watchdog has looked often enough for the test."""
 
 
-def looking(positions: Iterator[object | None]) -> Callable[[], Awaitable[object | None]]:
-    async def look() -> object | None:
+def looking(positions: Iterator[list[object] | None]) -> Callable[[], Awaitable[list[object] | None]]:
+    async def look() -> list[object] | None:
         for position in positions:
             return position
         raise Enough
@@ -45,12 +45,12 @@ def looking(positions: Iterator[object | None]) -> Callable[[], Awaitable[object
     return look
 
 
-def watch(requests: Requests, positions: Iterator[object | None]) -> str:
+def watch(requests: Requests, positions: Iterator[list[object] | None]) -> str:
     return run(until_wedged(requests, looking(positions), LIMIT, INTERVAL))
 
 
 def test_slots_that_stand_still_are_a_server_that_hangs() -> None:
-    evidence = watch(Requests(2), itertools.repeat(7))
+    evidence = watch(Requests(2), itertools.repeat([7]))
     assert evidence.startswith("no token for ")
     assert evidence.endswith(" with 2 requests in flight, and its slots stand still")
 
@@ -61,12 +61,17 @@ def test_a_main_loop_that_does_not_answer_is_a_server_that_hangs() -> None:
 
 def test_a_long_prompt_that_advances_is_a_server_at_work() -> None:
     with pytest.raises(Enough):
-        watch(Requests(1), iter(range(LOOKS)))
+        watch(Requests(1), iter([number] for number in range(LOOKS)))
 
 
 def test_a_single_answer_in_time_is_enough() -> None:
     with pytest.raises(Enough):
-        watch(Requests(1), itertools.chain.from_iterable((None, number) for number in range(LOOKS)))
+        watch(Requests(1), itertools.chain.from_iterable((None, [number]) for number in range(LOOKS)))
+
+
+def test_a_server_with_nothing_to_compute_waits_for_its_clients() -> None:
+    with pytest.raises(Enough):
+        watch(Requests(1), itertools.repeat([], LOOKS))
 
 
 @pytest.mark.parametrize("requests", [Requests(0), Requests(1, flowing=True)], ids=["idle", "tokens flow"])
