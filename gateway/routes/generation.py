@@ -16,7 +16,7 @@ from gateway.errors import GatewayError, InternalError
 from gateway.routes import asgi
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from gateway.dialects.base import Dialect, ParsedRequest, StreamRenderer
     from gateway.generation import Generator
@@ -110,21 +110,24 @@ class _Exchange:
             if self._renderer is None:
                 # Not before there is something to say: until then a failure can still have its own status.
                 self._renderer = renderer
-                await asgi.start(self._send, 200, asgi.EVENT_STREAM, STREAM_HEADERS)
-            await self._write(renderer.render(batch))
-        await asgi.finish(self._send, renderer.end())
+                await asgi.start(self._send_soon, 200, asgi.EVENT_STREAM, STREAM_HEADERS)
+            await self._send_soon({"type": "http.response.body", "body": renderer.render(batch), "more_body": True})
+        await asgi.finish(self._send_soon, renderer.end())
 
-    async def _write(self, piece: bytes) -> None:
-        """Send a piece of the stream.
+    async def _send_soon(self, message: Message) -> None:
+        """Send a part of the stream.
 
         Raises:
             ClientDisconnected: The client has not taken what was sent before, and keeps a slot from others.
         """
+        patience = asyncio.timeout(CLIENT_STALL_SECONDS)
         try:
-            async with asyncio.timeout(CLIENT_STALL_SECONDS):
-                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+            async with patience:
+                await self._send(message)
         except TimeoutError:
-            raise asgi.ClientDisconnected from None
+            if patience.expired():
+                raise asgi.ClientDisconnected from None
+            raise
 
     async def _collect(self, parsed: ParsedRequest, model: ModelInfo, stream: ChatStream) -> bytes:
         renderer = parsed.body_renderer(_head(model))

@@ -36,6 +36,7 @@ from fake_upstream import (
     vanish,
 )
 
+from gateway.routes import generation
 from gateway.upstream import connection
 from gateway.upstream.connection import Exchange
 
@@ -274,3 +275,20 @@ async def test_a_slow_reader_that_leaves_is_hung_up_for() -> None:
             await call.hung_up.wait()
             await until(lambda: outcomes(gateway) == {"chat_completions cancelled": 1})
         assert flood.sent < flood.count
+
+
+def test_a_client_that_takes_nothing_for_too_long_loses_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "CLIENT_STALL_SECONDS", 0.05)
+
+    async def stalled() -> None:
+        flood = Flood(24)
+        async with FakeUpstream(default=flood).listening() as upstream:
+            gateway = make_gateway(upstream)
+            client = Client(gateway, STREAMED)
+            client.reading.clear()
+            call = await upstream.arrived.get()
+            await call.hung_up.wait()
+            await until(lambda: outcomes(gateway) == {"chat_completions cancelled": 1})
+            assert gateway.activity.in_flight == 0
+
+    run(stalled())
