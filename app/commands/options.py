@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-Profile = Annotated[str | None, typer.Option(help="What to serve.", show_default="smollm2-135m, or any-gguf with --model")]
+Profile = Annotated[
+    str | None, typer.Option(help="What to serve.", show_default="smollm2-135m, or any-gguf with --model")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Change one value of the profile, such as ctx_per_slot=8192."),
