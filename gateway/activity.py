@@ -15,8 +15,9 @@ class Activity:
 
     Attributes:
         in_flight: How many requests hold a slot.
-        last_progress: When one of them was sent or a piece of its answer came, by `time.monotonic`. Keep-alive
-            comments do not count: a server that hangs still sends them.
+        last_progress: When a piece of an answer last came, by `time.monotonic`. Keep-alive comments do not count: a
+            server that hangs still sends them. Nor does a request that was sent: a client that gives up and asks
+            again would hide a hanging server for ever.
     """
 
     def __init__(self) -> None:

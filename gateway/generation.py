@@ -142,7 +142,6 @@ class Generator:
             model = await self._catalog.current()
             if model.slots != self._admission.slots:
                 self._admission.resize(model.slots)
-            self.activity.progress()
             stream = await open_chat(
                 self._target,
                 request,

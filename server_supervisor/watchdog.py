@@ -2,7 +2,8 @@
 
 llama-server's `/health` is answered by its HTTP threads and stays 200 when its main loop hangs, and the same threads
 send keep-alive comments on hanging streams. So health is progress: tokens that arrive, or, where none arrive because a
-long prompt is being read, slots that advance. An idle server is left in peace: nothing is asked of it.
+long prompt is being read, slots that advance. An idle server is left in peace: nothing is asked of it, unless it had
+not moved when it last was.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Activity(Protocol):
 
     @property
     def last_progress(self) -> float:
-        """When a request was last sent or a piece of an answer last came, by `time.monotonic`."""
+        """When a piece of an answer last came, by `time.monotonic`."""
         ...
 
 
@@ -65,15 +66,17 @@ async def until_wedged(
     """
     alive_at = time.monotonic()
     seen: Sequence[object] | None = None
+    suspected = False  # then it is not enough that everyone has given up and left
     while True:
         await asyncio.sleep(interval_seconds)
         now = time.monotonic()
-        if not activity.in_flight or now - activity.last_progress < interval_seconds:
-            alive_at, seen = now, None
+        if now - activity.last_progress < interval_seconds or not (activity.in_flight or suspected):
+            alive_at, seen, suspected = now, None, False
             continue
         alive_at = max(alive_at, activity.last_progress)
         position = await look()
-        if position is not None and (position != seen or not position):
+        suspected = position is None or (position == seen and bool(position))
+        if not suspected:
             alive_at, seen = now, position
         elif now - alive_at >= limit_seconds:
             answer = "it does not answer" if position is None else "its slots stand still"
