@@ -28,7 +28,7 @@ SEED = 20261122
 FAULTS_OF_A_KIND = 25
 CLIENTS = 6
 ENDLESS = 100_000  # tokens; minutes of them
-LONG = 30  # tokens; a flood of the log begins before they have all come
+LONG = 15  # tokens; a flood of the log begins before they have all come
 SHORT_LOAD_SECONDS = 0.2
 
 
