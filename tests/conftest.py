@@ -20,6 +20,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# A shell that starts the tests in the background has SIGINT ignored, and so would every process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 KEY = "sk-test-4d1f0c"
 START_SECONDS = 60
 END_SECONDS = 15
