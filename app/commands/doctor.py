@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 -- typer reads the annotations
 from typing import Annotated
 
 import typer
 
-from app.commands.options import Host, Overrides, Port, Profile  # noqa: TC001 -- the same
+from app.commands.options import (  # noqa: TC001 -- typer reads the annotations
+    Host,
+    LlamaServer,
+    Model,
+    Overrides,
+    Port,
+    Profile,
+)
 
 MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "failed": "[bold red]✗[/]"}
 
@@ -15,8 +21,8 @@ MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "failed": "[bold red]
 def doctor(
     profile: Profile = None,
     overrides: Overrides = None,
-    model: Annotated[Path | None, typer.Option(help="A GGUF file to serve instead of the profile's own.")] = None,
-    llama_server: Annotated[Path | None, typer.Option(help="The llama-server to run.")] = None,
+    model: Model = None,
+    llama_server: LlamaServer = None,
     host: Host = None,
     port: Port = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it for programs.")] = False,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 -- typer reads the annotations
-from typing import Annotated
-
-import typer
-
-from app.commands.options import Host, LogLevel, Overrides, Port, Profile  # noqa: TC001 -- the same
+from app.commands.options import (  # noqa: TC001 -- typer reads the annotations
+    Host,
+    LlamaServer,
+    LogLevel,
+    Model,
+    Overrides,
+    Port,
+    Profile,
+)
 
 
 def serve(
     profile: Profile = None,
     overrides: Overrides = None,
-    model: Annotated[Path | None, typer.Option(help="A GGUF file to serve instead of the profile's own.")] = None,
-    llama_server: Annotated[Path | None, typer.Option(help="The llama-server to run.")] = None,
+    model: Model = None,
+    llama_server: LlamaServer = None,
     host: Host = None,
     port: Port = None,
     log_level: LogLevel = None,

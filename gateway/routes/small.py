@@ -11,7 +11,7 @@ from gateway.errors import NotFound
 
 if TYPE_CHECKING:
     from gateway.metrics import Metrics
-    from gateway.readiness import Readiness
+    from gateway.readiness import Readiness, Report
     from gateway.upstream.catalog import Catalog, ModelInfo
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -32,7 +32,7 @@ def health_router(readiness: Readiness) -> APIRouter:
     async def readyz() -> JSONResponse:
         """Say whether requests are answered now: 200, or 503 with `Retry-After`."""
         report = readiness.report()
-        return _by_readiness(readiness, {"status": _status(ready=report.ready), "state": report.state})
+        return _by_readiness(report, {"status": _status(ready=report.ready), "state": report.state})
 
     @router.head("/health", include_in_schema=False)
     @router.get("/health")
@@ -40,7 +40,7 @@ def health_router(readiness: Readiness) -> APIRouter:
         """Say what state the model server is in, since when, and why it failed last."""
         report = readiness.report()
         body = {"status": _status(ready=report.ready), "state": report.state, **report.detail}
-        return _by_readiness(readiness, body)
+        return _by_readiness(report, body)
 
     return router
 
@@ -49,8 +49,7 @@ def _status(*, ready: bool) -> str:
     return "ok" if ready else "unavailable"
 
 
-def _by_readiness(readiness: Readiness, body: dict[str, Any]) -> JSONResponse:
-    report = readiness.report()
+def _by_readiness(report: Report, body: dict[str, Any]) -> JSONResponse:
     if report.ready:
         return JSONResponse(body)
     return JSONResponse(body, status_code=503, headers={"retry-after": str(report.retry_after)})
