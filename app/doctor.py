@@ -17,12 +17,12 @@ from app.keys import resolve_keys
 from app.launch import EMBEDDED_TEMPLATE, GEMMA4_ARCHITECTURE, cache_dir_of, chosen_profile, plan_model
 from app.memory_plan import MIB, account
 from app.model_shape import read_parts, read_shape
-from app.model_store import check_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from app.engine import Engine
+    from app.gguf import GgufHeader
     from app.memory_plan import MemoryPlan
     from app.settings import Settings
     from server_supervisor.plan import LaunchPlan
@@ -70,12 +70,13 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Yield a finding for each thing that a start with these settings needs. Starts nothing."""
     engine, finding = _engine(settings)
     yield finding
-    plan, finding = _model(settings, engine)
+    planned, finding = _model(settings, engine)
     yield finding
-    memory = None
-    if plan is not None:
-        yield _template(plan)
-        memory = account(read_shape(read_parts(check_model(plan.model))), plan)
+    plan, memory = None, None
+    if planned is not None:
+        plan, header = planned
+        yield _template(plan, header)
+        memory = account(read_shape(read_parts(header)), plan)
     yield _gpu(settings, plan, memory)
     yield _attempt("port", lambda: _port(settings))
     yield _attempt("keys", lambda: _keys(settings))
@@ -103,22 +104,21 @@ def _engine(settings: Settings) -> tuple[Engine | None, Finding]:
         return engine, Finding("engine", Verdict.FAILED, str(failure))
 
 
-def _model(settings: Settings, engine: Engine | None) -> tuple[LaunchPlan | None, Finding]:
+def _model(settings: Settings, engine: Engine | None) -> tuple[tuple[LaunchPlan, GgufHeader] | None, Finding]:
     try:
-        plan, architecture = plan_model(settings, engine)
+        plan, header = plan_model(settings, engine)
     except CommandFailure as failure:
         return None, Finding("model", Verdict.FAILED, str(failure))
     size = plan.model.stat().st_size / 1e9
     slots = f"{plan.slots} slots of {plan.ctx_per_slot:,} tokens"
-    return plan, Finding("model", Verdict.OK, f"{architecture}, {size:.1f} GB, {slots}: {plan.model}")
+    return (plan, header), Finding("model", Verdict.OK, f"{header.architecture}, {size:.1f} GB, {slots}: {plan.model}")
 
 
-def _template(plan: LaunchPlan) -> Finding:
+def _template(plan: LaunchPlan, header: GgufHeader) -> Finding:
     if plan.chat_template_file is not None:
         if plan.chat_template_file.is_file():
             return Finding("template", Verdict.OK, str(plan.chat_template_file))
         return Finding("template", Verdict.FAILED, f"{plan.chat_template_file} is not there.")
-    header = check_model(plan.model)
     if header.architecture == GEMMA4_ARCHITECTURE:
         return Finding("template", Verdict.WARNING, EMBEDDED_TEMPLATE)
     if header.chat_template is None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.engine import Engine
+    from app.gguf import GgufHeader
     from app.profiles import Profile
     from app.settings import Settings
     from server_supervisor.plan import LaunchPlan
@@ -50,8 +51,8 @@ def plan_launch(settings: Settings, runtime_dir: Path) -> tuple[Launch, LaunchPl
     cache_dir = cache_dir_of(settings)
     engine = find_engine(settings.llama_server, cache_dir)
     info = probe_engine(engine, cache_dir)
-    plan, architecture = plan_model(settings, engine)
-    if architecture == GEMMA4_ARCHITECTURE:
+    plan, header = plan_model(settings, engine)
+    if header.architecture == GEMMA4_ARCHITECTURE:
         if note := check_gemma4(engine, info):
             logger.warning("%s", note)
         if plan.chat_template_file is None:
@@ -75,8 +76,8 @@ EMBEDDED_TEMPLATE = (
 )
 
 
-def plan_model(settings: Settings, engine: Engine | None) -> tuple[LaunchPlan, str]:
-    """Return the plan for the chosen profile and its files, and the model's architecture.
+def plan_model(settings: Settings, engine: Engine | None) -> tuple[LaunchPlan, GgufHeader]:
+    """Return the plan for the chosen profile and its files, and the model's header.
 
     Args:
         settings: Which profile and model, and what of the profile is changed.
@@ -96,7 +97,7 @@ def plan_model(settings: Settings, engine: Engine | None) -> tuple[LaunchPlan, s
     plan = profile.plan(header.path, {**stored, **overrides})
     if header.architecture == GEMMA4_ARCHITECTURE and plan.chat_template_file is None and engine is not None:
         plan = replace(plan, chat_template_file=engine.gemma4_template)
-    return plan, header.architecture
+    return plan, header
 
 
 def find_files(settings: Settings, profile: Profile) -> StoredModel:

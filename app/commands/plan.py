@@ -56,18 +56,18 @@ def _read(settings: Settings) -> tuple[LaunchPlan, ModelShape, GgufHeader | None
         CommandFailure: They are not here, or cannot be used.
     """
     from app import console
-    from app.gguf import ModelFileError, read_header
+    from app.gguf import ModelFileError
     from app.launch import chosen_profile, plan_model
     from app.model_shape import read_parts, read_shape
     from app.model_store import check_model
 
-    launch, _ = plan_model(settings, engine=None)
+    launch, header = plan_model(settings, engine=None)
     files = chosen_profile(settings).files
     if launch.mmproj is None and files is not None and files.mmproj is not None:
         note = "The profile's image projector is not here and not counted; --mmproj PATH names one."
         console.err.print(note, soft_wrap=True)
     try:
-        shape = read_shape(read_parts(read_header(launch.model)))
+        shape = read_shape(read_parts(header))
         return launch, shape, check_model(launch.mmproj) if launch.mmproj else None
     except ModelFileError as error:
         raise CommandFailure(str(error)) from None
