@@ -48,13 +48,17 @@ class Admission:
         self._admit()
 
     @contextlib.asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def slot(self, key: str) -> AsyncIterator[None]:
         """Hold a slot.
+
+        Args:
+            key: The name of the client's key.
 
         Raises:
             Overloaded: Too many wait already, or it took too long.
             ShuttingDown: The gateway is being stopped.
         """
+        del key
         await self._enter()
         try:
             yield

@@ -93,17 +93,20 @@ class Gateway:
             await self._api(scope, receive, send)
             return
         path = scope["path"]
+        route = self._data_path.get(path)
         try:
-            if path not in self._open_paths:
-                authenticate(self._config.keys, scope["headers"])
-            route = self._data_path.get(path)
+            key = "" if path in self._open_paths else authenticate(self._config.keys, scope["headers"])
             if route is not None and scope["method"] != "POST":
                 raise MethodNotAllowed(f"{path} takes POST, not {scope['method']}.", allow="POST")
         except GatewayError as error:
             self._metrics.requests.labels("gate", error.outcome).inc()
-            await asgi.send_error(send, error, headers=[BASIC_CHALLENGE] if path in BROWSER_PATHS else [])
+            body = route.dialect.error_body(error) if route is not None else None
+            await asgi.send_error(send, error, body, [BASIC_CHALLENGE] if path in BROWSER_PATHS else [])
             return
-        await (route or self._api)(scope, receive, send)
+        if route is not None:
+            await route(scope, receive, send, key)
+        else:
+            await self._api(scope, receive, send)
 
     @property
     def activity(self) -> Activity:

@@ -12,6 +12,7 @@
     ├── UpstreamFailed                  502  server_error            upstream_error
     │   ├── UpstreamUnreachable         502     nothing of the answer had come: safe to send again
     │   ├── UpstreamDisconnected        502     the answer broke off
+    │   ├── MalformedAnswer             502     the model wrote what cannot be read     malformed_answer
     │   └── UpstreamSilent              504                          upstream_timeout
     └── InternalError                   500  server_error            internal_error
 
@@ -145,6 +146,12 @@ class UpstreamUnreachable(UpstreamFailed):
 
 class UpstreamDisconnected(UpstreamFailed):
     """The connection broke off within the answer."""
+
+
+class MalformedAnswer(UpstreamFailed):
+    """The model wrote something that llama-server cannot tell into thought, text and calls."""
+
+    default_code = "malformed_answer"
 
 
 class UpstreamSilent(UpstreamFailed):

@@ -1,6 +1,8 @@
 """The events of one answer, the same for every dialect.
 
-A stream is any number of deltas, then one `Finish`, then one `Usage`. A failure is an exception instead.
+An answer is one `PromptRead`, any number of deltas and calls, then one `Finish`, then one `Usage`. A failure is an
+exception instead. Upstream's own stream has `ToolCallDelta` and `Counts` too; `gateway.answer` makes of them what the
+dialects see.
 """
 
 from __future__ import annotations
@@ -22,6 +24,13 @@ class TokenLogprob(Alternative, frozen=True, gc=False, kw_only=True):
     top_logprobs: list[Alternative] = []
 
 
+class PromptRead(msgspec.Struct, frozen=True, gc=False):
+    """The prompt has been read, and the answer begins. `cached_tokens` of it did not have to be computed again."""
+
+    prompt_tokens: int
+    cached_tokens: int
+
+
 class TextDelta(msgspec.Struct, frozen=True, gc=False):
     """A piece of the answer. `logprobs` are those of exactly its tokens, if they were asked for."""
 
@@ -35,6 +44,54 @@ class ReasoningDelta(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
+    """One whole tool call. `id` is unique and without a dialect's prefix; `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Finish(msgspec.Struct, frozen=True, gc=False):
+    """Why the answer ends.
+
+    Attributes:
+        reason: `stop`, `length` or `tool_calls`.
+        stop: Which of the request's stop texts ended it, or None.
+    """
+
+    reason: str
+    stop: str | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Token counts.
+
+    Attributes:
+        prompt_tokens: The whole prompt.
+        completion_tokens: Thought, answer, calls and the marks between them.
+        cached_tokens: That part of the prompt which did not have to be computed.
+        reasoning_tokens: That part of the completion which is thought.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        """Return what two attempts took together."""
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+Event = PromptRead | TextDelta | ReasoningDelta | ToolCall | Finish | Usage
+
+
 class ToolCallDelta(msgspec.Struct, frozen=True, gc=False):
     """A piece of one tool call: the first carries `id` and `name`, all carry a part of the arguments' JSON text."""
 
@@ -44,18 +101,12 @@ class ToolCallDelta(msgspec.Struct, frozen=True, gc=False):
     arguments: str
 
 
-class Finish(msgspec.Struct, frozen=True, gc=False):
-    """Why the model stopped: `stop`, `length` or `tool_calls`."""
-
-    reason: str
-
-
-class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Token counts. `cached_tokens` is that part of `prompt_tokens` which did not have to be computed."""
+class Counts(msgspec.Struct, frozen=True, gc=False):
+    """Tokens read and written up to here; comes after the pieces of each chunk."""
 
     prompt_tokens: int
+    cached_tokens: int
     completion_tokens: int
-    cached_tokens: int = 0
 
 
-Event = TextDelta | ReasoningDelta | ToolCallDelta | Finish | Usage
+UpstreamEvent = TextDelta | ReasoningDelta | ToolCallDelta | Counts | Finish | Usage

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.activity import Activity
 from gateway.admission import RETRY_AFTER_SECONDS
+from gateway.answer import Answer
 from gateway.errors import NotReady, ShuttingDown, UpstreamUnreachable
 from gateway.upstream.chat import ChatStream, open_chat
 
@@ -59,19 +60,30 @@ class Generator:
         self._running: set[asyncio.Timeout] = set()  # without a limit, until a shutdown sets one
 
     @contextlib.asynccontextmanager
-    async def answer(self, request: GenerationRequest) -> AsyncIterator[tuple[ModelInfo, ChatStream]]:
+    async def answer(
+        self, request: GenerationRequest, *, key: str, restartable: bool
+    ) -> AsyncIterator[tuple[ModelInfo, Answer]]:
         """Hold a slot and the answer to `request`, which has begun but of which nothing has been read.
 
         Leaving the context frees the slot, and cancels what is still being generated.
 
+        Args:
+            request: What to answer.
+            key: The name of the client's key; waiting is fair between keys.
+            restartable: Whether nothing is sent to the client until the answer is complete.
+
         Raises:
             GatewayError: No slot, no server, or it refused the request.
         """
-        async with self._admission.slot(), self._until_stopped():
+        async with self._admission.slot(key), self._until_stopped():
             with self.activity.request():
                 model, stream = await self._begin(request)
-                with contextlib.closing(stream):
-                    yield model, stream
+
+                async def reopen(changed: GenerationRequest) -> ChatStream:
+                    return (await self._begin(changed))[1]
+
+                with contextlib.closing(Answer(request, stream, reopen, restartable=restartable)) as answer:
+                    yield model, answer
 
     async def drain(self, seconds: float) -> None:
         """Let nobody in, give running answers `seconds` to end, then end them with an error."""

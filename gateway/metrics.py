@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from gateway import events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from prometheus_client import Metric
 
@@ -71,8 +71,8 @@ class Metrics:
         )
         self.tokens = Counter(
             "warmgate_tokens",
-            "Tokens by kind: prompt (all of the prompt), cached (that part of it that was not computed again) "
-            "and completion (thought and answer).",
+            "Tokens by kind: prompt (all of the prompt), cached (that part of it that was not computed again), "
+            "completion (thought and answer) and reasoning (the thought alone).",
             ["kind"],
             registry=self.registry,
         )
@@ -99,14 +99,14 @@ class Observation:
         self._last: float | None = None
         self._inter_token = metrics.inter_token.labels(route)
 
-    def add(self, batch: list[events.Event]) -> None:
+    def add(self, batch: Sequence[events.Event]) -> None:
         """Count a batch of events. Pieces that came together share the time since the last batch."""
         now = time.perf_counter()
         pieces = 0
         for event in batch:
             if isinstance(event, events.Usage):
                 self._count_tokens(event)
-            elif not isinstance(event, events.Finish):
+            elif not isinstance(event, events.PromptRead | events.Finish):
                 pieces += 1
         if not pieces:
             return
@@ -126,6 +126,7 @@ class Observation:
         tokens.labels("prompt").inc(usage.prompt_tokens)
         tokens.labels("cached").inc(usage.cached_tokens)
         tokens.labels("completion").inc(usage.completion_tokens)
+        tokens.labels("reasoning").inc(usage.reasoning_tokens)
 
 
 class _State(Collector):

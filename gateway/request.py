@@ -2,8 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from gateway.thinking import ON, Thinking
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether tools are to be called, and which.
+
+    Attributes:
+        mode: `none`, `auto` or `required`.
+        names: The only tools that may be called, or None for all.
+    """
+
+    mode: Literal["none", "auto", "required"] = "auto"
+    names: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """An image in a message, as the client gave it.
+
+    Attributes:
+        part: The message's content part, `{"type": "image_url", "image_url": {"url": ...}}`. Its URL is replaced by a
+            checked `data:` URL before the request goes upstream.
+        where: The request's field that holds it, for errors.
+    """
+
+    part: Json
+    where: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,23 +43,31 @@ class GenerationRequest:
 
     Attributes:
         messages: The conversation as llama-server's chat endpoint takes it, holding only checked fields.
+        images: The images in `messages`.
+        thinking: Whether the model is to think, and how much.
         max_tokens: Upper bound of thought and answer together, in tokens.
-        stop: Texts that end the answer.
+        stop: Texts that end the answer where they would appear in it. The thought may hold them.
         logprobs: How many alternatives to report for each token, 0 for the chosen one alone.
         tools: Function declarations in OpenAI's shape.
-        tool_choice: `none`, `auto` or `required`.
+        tool_choice: Whether they are to be called.
+        response_format: In OpenAI's shape, `json_object` or `json_schema`.
         sampling: Sampler settings under llama-server's names.
-        template_kwargs: The chat template's switches; only `enable_thinking` is ever put there.
     """
 
-    messages: list[dict[str, Any]]
+    messages: list[Json]
+    images: tuple[ImageSource, ...] = ()
+    thinking: Thinking = ON
     max_tokens: int | None = None
-    stop: list[str] | None = None
+    stop: tuple[str, ...] = ()
     logprobs: int | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | None = None
+    tools: list[Json] | None = None
+    tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
-    reasoning_effort: str | None = None
-    sampling: dict[str, Any] = field(default_factory=dict)
-    template_kwargs: dict[str, bool] = field(default_factory=dict)
+    response_format: Json | None = None
+    sampling: Json = field(default_factory=dict)
+
+    def for_choice(self, choice: int) -> GenerationRequest:
+        """Return the request for one of several answers. With one seed they would all be the same."""
+        if not choice or "seed" not in self.sampling:
+            return self
+        return replace(self, sampling={**self.sampling, "seed": (self.sampling["seed"] + choice) % 2**32})

@@ -1,4 +1,4 @@
-"""The check of a request's `Authorization` header."""
+"""The check of the key that a request carries."""
 
 from __future__ import annotations
 
@@ -13,19 +13,26 @@ if TYPE_CHECKING:
     from gateway.auth.keys import KeyRing
 
 
+KEY_HEADERS = frozenset({b"authorization", b"x-api-key"})
+
+
 def authenticate(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Return the name of the key that a request carries.
 
-    A key comes as `Authorization: Bearer KEY`, or as the password of `Basic`, which is how a person's browser can
-    open the documentation page.
+    A key comes as `Authorization: Bearer KEY`, as the password of `Basic`, which is how a person's browser can open the
+    documentation page, or as Anthropic's clients send it, as `x-api-key: KEY`.
 
     Raises:
         Unauthorized: There is none, or it is not one of ours.
     """
-    value = next((value for name, value in headers if name == b"authorization"), None)
-    if value is None:
+    sent = {name: value.decode("utf-8", "surrogateescape") for name, value in headers if name in KEY_HEADERS}
+    if b"authorization" in sent:
+        key = _key(sent[b"authorization"])
+    elif b"x-api-key" in sent:
+        key = sent[b"x-api-key"].strip()
+    else:
         raise Unauthorized("No API key: send it as 'Authorization: Bearer KEY'.")
-    name = keys.name_of(_key(value.decode("utf-8", "surrogateescape")))
+    name = keys.name_of(key)
     if name is None:
         raise Unauthorized("Incorrect API key.")
     return name

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway import events
+    from gateway.dialects.complete import CompleteAnswer
     from gateway.errors import GatewayError
-    from gateway.events import Event
     from gateway.request import GenerationRequest
 
 
@@ -33,8 +34,8 @@ class AnswerHead:
 class StreamRenderer(Protocol):
     """Writes one streamed answer. Each method returns bytes of an event stream."""
 
-    def render(self, batch: Sequence[Event]) -> bytes:
-        """Write a batch of events."""
+    def render(self, batch: Sequence[events.Event], choice: int = 0) -> bytes:
+        """Write a batch of events of one choice; those of several come in any order."""
         ...
 
     def end(self) -> bytes:
@@ -46,30 +47,25 @@ class StreamRenderer(Protocol):
         ...
 
 
-class BodyRenderer(Protocol):
-    """Collects one answer and writes it as a single JSON body."""
-
-    def add(self, batch: Sequence[Event]) -> None:
-        """Collect a batch of events."""
-        ...
-
-    def body(self) -> bytes:
-        """Write the answer."""
-        ...
-
-
 class ParsedRequest(Protocol):
-    """A checked request and the way its answer is to be written."""
+    """A checked request and the way its answer is to be written.
+
+    Attributes:
+        generation: What is to be generated.
+        stream: Whether the answer is wanted as a stream.
+        choices: How many answers are wanted; 1 but for OpenAI's `n`.
+    """
 
     generation: GenerationRequest
     stream: bool
+    choices: int
 
     def stream_renderer(self, head: AnswerHead) -> StreamRenderer:
         """Return the writer of a streamed answer."""
         ...
 
-    def body_renderer(self, head: AnswerHead) -> BodyRenderer:
-        """Return the writer of an answer in one piece."""
+    def body(self, head: AnswerHead, answers: Sequence[CompleteAnswer]) -> bytes:
+        """Write the answer in one piece, from as many answers as there are choices."""
         ...
 
 
@@ -79,10 +75,12 @@ class Dialect(Protocol):
     Attributes:
         path: Where it is served.
         route: Its name in metrics.
+        keep_alive: What is sent on a stream that would be silent for too long, also before anything else is.
     """
 
     path: str
     route: str
+    keep_alive: bytes
 
     def parse(self, body: bytes) -> ParsedRequest:
         """Check a request body.
@@ -94,4 +92,8 @@ class Dialect(Protocol):
 
     def error_body(self, error: GatewayError) -> dict[str, Any]:
         """Render an error that is sent instead of an answer."""
+        ...
+
+    def stream_error(self, error: GatewayError) -> bytes:
+        """Write an error on a stream that has held nothing but keep-alives so far."""
         ...

@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gateway import errors
-from gateway.dialects.openai_chat_answer import ChatBodyRenderer, ChatStreamRenderer
+from gateway.dialects.json_body import too_deep
+from gateway.dialects.openai_chat_answer import ChatStreamRenderer, chat_body
 from gateway.dialects.openai_chat_request import decode, to_generation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.dialects.base import AnswerHead
+    from gateway.dialects.complete import CompleteAnswer
     from gateway.request import GenerationRequest
 
 
@@ -20,15 +26,16 @@ class ParsedChat:
 
     generation: GenerationRequest
     stream: bool
+    choices: int
     include_usage: bool
 
     def stream_renderer(self, head: AnswerHead) -> ChatStreamRenderer:
         """Return the writer of a streamed answer."""
         return ChatStreamRenderer(head, include_usage=self.include_usage, top_logprobs=self.generation.logprobs or 0)
 
-    def body_renderer(self, head: AnswerHead) -> ChatBodyRenderer:
-        """Return the writer of an answer in one piece."""
-        return ChatBodyRenderer(head, top_logprobs=self.generation.logprobs or 0)
+    def body(self, head: AnswerHead, answers: Sequence[CompleteAnswer]) -> bytes:
+        """Write the answer in one piece."""
+        return chat_body(head, answers, top_logprobs=self.generation.logprobs or 0)
 
 
 class ChatCompletions:
@@ -36,6 +43,7 @@ class ChatCompletions:
 
     path = "/v1/chat/completions"
     route = "chat_completions"
+    keep_alive = b": keep-alive\n\n"
 
     def parse(self, body: bytes) -> ParsedChat:
         """Check a request body.
@@ -47,14 +55,19 @@ class ChatCompletions:
             request = decode(body)
             generation = to_generation(request)
         except RecursionError:
-            raise errors.InvalidRequest("The request body is nested too deeply.") from None
+            raise too_deep() from None
         options = request.stream_options
         return ParsedChat(
             generation=generation,
             stream=bool(request.stream),
+            choices=request.n or 1,
             include_usage=bool(options and options.include_usage),
         )
 
     def error_body(self, error: errors.GatewayError) -> dict[str, Any]:
         """Render an error that is sent instead of an answer."""
         return errors.openai_body(error)
+
+    def stream_error(self, error: errors.GatewayError) -> bytes:
+        """Write an error event. No end mark follows: it would say that the answer is complete."""
+        return b"data: " + msgspec.json.encode(errors.openai_body(error)) + b"\n\n"

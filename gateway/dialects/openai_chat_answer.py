@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.dialects.base import AnswerHead
+    from gateway.dialects.complete import CompleteAnswer
 
 _encode = msgspec.json.encode
 
@@ -35,7 +36,18 @@ def usage_object(usage: events.Usage) -> dict[str, Any]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
+
+
+def total_usage(usages: Sequence[events.Usage]) -> events.Usage:
+    """Return what all choices took together. They share one prompt, which counts once, as it does with OpenAI."""
+    return events.Usage(
+        prompt_tokens=usages[0].prompt_tokens,
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        cached_tokens=usages[0].cached_tokens,
+        reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
+    )
 
 
 class ChatStreamRenderer:
@@ -44,7 +56,7 @@ class ChatStreamRenderer:
     def __init__(self, head: AnswerHead, *, include_usage: bool, top_logprobs: int = 0) -> None:
         self._include_usage = include_usage
         self._top_logprobs = top_logprobs
-        self._usage: events.Usage | None = None
+        self._usages: list[events.Usage] = []
         shared = {
             "id": f"chatcmpl-{head.id}",
             "object": "chat.completion.chunk",
@@ -55,29 +67,45 @@ class ChatStreamRenderer:
         self._opening = b"data: " + _encode(shared)[:-1]
         # OpenAI announces the usage that is to come with a null in every other chunk
         self._closing = b',"usage":null}\n\n' if include_usage else b"}\n\n"
-        self._delta_opening = self._opening + b',"choices":[{"index":0,"delta":'
-        self._delta_closing = b',"logprobs":null,"finish_reason":null}]' + self._closing
-        self._text_opening = self._delta_opening + b'{"content":'
-        self._text_closing = b"}" + self._delta_closing
-        self._started = False
+        self._choices: dict[int, _ChoiceRenderer] = {}
 
-    def render(self, batch: Sequence[events.Event]) -> bytes:
+    def render(self, batch: Sequence[events.Event], choice: int = 0) -> bytes:
         """Write a batch of events."""
-        written = [] if self._started else [self._chunk({"role": "assistant", "content": ""})]
-        self._started = True
-        written += [self._event(event) for event in batch]
-        return b"".join(written)
+        if choice not in self._choices:
+            self._choices[choice] = _ChoiceRenderer(choice, self._opening, self._closing, self._top_logprobs)
+        self._usages += [event for event in batch if isinstance(event, events.Usage)]
+        return self._choices[choice].render(batch)
 
     def end(self) -> bytes:
         """Write the usage, if it was asked for, and the end mark."""
-        if not self._include_usage or self._usage is None:
+        if not self._include_usage or not self._usages:
             return DONE
-        usage = _encode(usage_object(self._usage))
+        usage = _encode(usage_object(total_usage(self._usages)))
         return self._opening + b',"choices":[],"usage":' + usage + b"}\n\n" + DONE
 
     def error(self, error: errors.GatewayError) -> bytes:
         """Write an error event. No end mark follows: it would say that the answer is complete."""
         return b"data: " + _encode(errors.openai_body(error)) + b"\n\n"
+
+
+class _ChoiceRenderer:
+    """Writes the chunks of one choice."""
+
+    def __init__(self, index: int, opening: bytes, closing: bytes, top_logprobs: int) -> None:
+        self._top_logprobs = top_logprobs
+        self._closing = closing
+        self._delta_opening = opening + b',"choices":[{"index":%d,"delta":' % index
+        self._delta_closing = b',"logprobs":null,"finish_reason":null}]' + closing
+        self._text_opening = self._delta_opening + b'{"content":'
+        self._text_closing = b"}" + self._delta_closing
+        self._started = False
+        self._calls = 0
+
+    def render(self, batch: Sequence[events.Event]) -> bytes:
+        written = [] if self._started else [self._chunk({"role": "assistant", "content": ""})]
+        self._started = True
+        written += [self._event(event) for event in batch]
+        return b"".join(written)
 
     def _event(self, event: events.Event) -> bytes:
         match event:
@@ -87,12 +115,13 @@ class ChatStreamRenderer:
                 return self._chunk({"content": text}, logprobs=logprobs_object(logprobs or (), self._top_logprobs))
             case events.ReasoningDelta(text):
                 return self._chunk({"reasoning_content": text})
-            case events.ToolCallDelta():
-                return self._chunk({"tool_calls": [_tool_call_delta(event)]})
+            case events.ToolCall():
+                call = {"index": self._calls, **tool_call_object(event)}
+                self._calls += 1
+                return self._chunk({"tool_calls": [call]})
             case events.Finish(reason):
                 return self._chunk({}, finish_reason=reason)
-            case events.Usage():
-                self._usage = event
+            case events.PromptRead() | events.Usage():
                 return b""
 
     def _chunk(
@@ -102,80 +131,38 @@ class ChatStreamRenderer:
         return self._delta_opening + _encode(delta) + b"," + _encode(rest)[1:] + b"]" + self._closing
 
 
-def _tool_call_delta(event: events.ToolCallDelta) -> dict[str, Any]:
-    function: dict[str, Any] = {"arguments": event.arguments}
-    if event.name is None:
-        return {"index": event.index, "function": function}
-    function = {"name": event.name, **function}
-    return {"index": event.index, "id": event.id, "type": "function", "function": function}
+def tool_call_object(call: events.ToolCall) -> dict[str, Any]:
+    """Render a tool call."""
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": f"call_{call.id}", "type": "function", "function": function}
 
 
-class ChatBodyRenderer:
-    """Collects an answer into one `chat.completion` object."""
-
-    def __init__(self, head: AnswerHead, *, top_logprobs: int = 0) -> None:
-        self._head = head
-        self._top_logprobs = top_logprobs
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._logprobs: list[events.TokenLogprob] = []
-        self._calls: dict[int, dict[str, Any]] = {}
-        self._finish_reason = "stop"
-        self._usage = events.Usage(0, 0)
-
-    def add(self, batch: Sequence[events.Event]) -> None:
-        """Collect a batch of events."""
-        for event in batch:
-            match event:
-                case events.TextDelta(text, logprobs):
-                    self._text.append(text)
-                    self._logprobs += logprobs or []
-                case events.ReasoningDelta(text):
-                    self._reasoning.append(text)
-                case events.ToolCallDelta():
-                    self._add_call(event)
-                case events.Finish(reason):
-                    self._finish_reason = reason
-                case events.Usage():
-                    self._usage = event
-
-    def body(self) -> bytes:
-        """Write the answer."""
-        choice = {
-            "index": 0,
-            "message": self._message(),
-            "logprobs": logprobs_object(self._logprobs, self._top_logprobs) if self._logprobs else None,
-            "finish_reason": self._finish_reason,
+def chat_body(head: AnswerHead, answers: Sequence[CompleteAnswer], *, top_logprobs: int = 0) -> bytes:
+    """Write one `chat.completion` object."""
+    return _encode(
+        {
+            "id": f"chatcmpl-{head.id}",
+            "object": "chat.completion",
+            "created": head.created,
+            "model": head.model,
+            "system_fingerprint": head.fingerprint,
+            "choices": [_choice(i, answer, top_logprobs) for i, answer in enumerate(answers)],
+            "usage": usage_object(total_usage([answer.usage for answer in answers])),
         }
-        return _encode(
-            {
-                "id": f"chatcmpl-{self._head.id}",
-                "object": "chat.completion",
-                "created": self._head.created,
-                "model": self._head.model,
-                "system_fingerprint": self._head.fingerprint,
-                "choices": [choice],
-                "usage": usage_object(self._usage),
-            }
-        )
+    )
 
-    def _message(self) -> dict[str, Any]:
-        text = "".join(self._text)
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": None if self._calls and not text else text,
-            "refusal": None,
-        }
-        if self._reasoning:
-            message["reasoning_content"] = "".join(self._reasoning)
-        if self._calls:
-            message["tool_calls"] = [self._calls[index] for index in sorted(self._calls)]
-        return message
 
-    def _add_call(self, event: events.ToolCallDelta) -> None:
-        call = self._calls.setdefault(
-            event.index, {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
-        )
-        call["id"] = call["id"] or event.id
-        call["function"]["name"] += event.name or ""
-        call["function"]["arguments"] += event.arguments
+def _choice(index: int, answer: CompleteAnswer, top_logprobs: int) -> dict[str, Any]:
+    calls = [tool_call_object(call) for call in answer.calls]
+    text = answer.text
+    message: dict[str, Any] = {"role": "assistant", "content": None if calls and not text else text, "refusal": None}
+    if reasoning := answer.reasoning:
+        message["reasoning_content"] = reasoning
+    if calls:
+        message["tool_calls"] = calls
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": logprobs_object(answer.logprobs, top_logprobs) if answer.logprobs else None,
+        "finish_reason": answer.finish.reason,
+    }

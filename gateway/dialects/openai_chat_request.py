@@ -7,14 +7,15 @@ unknown fields are ignored, because clients send back whatever an answer held.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from gateway.errors import InvalidRequest
-from gateway.request import GenerationRequest
+from gateway.dialects.content import Content
+from gateway.dialects.json_body import decode_body, invalid
+from gateway.request import GenerationRequest, ImageSource, Json, ToolChoice
+from gateway.thinking import OFF, ON, Thinking
 
 IGNORED = {
     "metadata": "nothing is stored",
@@ -38,10 +39,10 @@ UNSUPPORTED = {
 }
 """Top-level fields of OpenAI's that would change the answer and that we cannot honour, with what to say."""
 
+MOST_CHOICES = 8
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Json = dict[str, Any]
 
 
 class _Part(msgspec.Struct, tag_field="type"):
@@ -56,8 +57,13 @@ class RefusalPart(_Part, tag="refusal"):
     refusal: str
 
 
+class ImageUrl(msgspec.Struct):
+    url: str
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
 class ImagePart(_Part, tag="image_url"):
-    image_url: Any = None
+    image_url: ImageUrl
 
 
 class AudioPart(_Part, tag="input_audio"):
@@ -68,7 +74,7 @@ class FilePart(_Part, tag="file"):
     file: Any = None
 
 
-Content = str | list[TextPart | RefusalPart | ImagePart | AudioPart | FilePart]
+MessageContent = str | list[TextPart | RefusalPart | ImagePart | AudioPart | FilePart]
 
 
 class FunctionCall(msgspec.Struct):
@@ -87,25 +93,25 @@ class _Message(msgspec.Struct, tag_field="role"):
 
 
 class SystemMessage(_Message, tag="system"):
-    content: Content
+    content: MessageContent
 
 
 class DeveloperMessage(_Message, tag="developer"):
-    content: Content
+    content: MessageContent
 
 
 class UserMessage(_Message, tag="user"):
-    content: Content
+    content: MessageContent
 
 
 class AssistantMessage(_Message, tag="assistant"):
-    content: Content | None = None
+    content: MessageContent | None = None
     reasoning_content: str | None = None
     tool_calls: list[ToolCall] | None = None
 
 
 class ToolMessage(_Message, tag="tool"):
-    content: Content
+    content: MessageContent
     tool_call_id: str
 
 
@@ -175,7 +181,7 @@ class ChatCompletionRequest(msgspec.Struct, forbid_unknown_fields=True):
     max_completion_tokens: Positive | None = None
     max_tokens: Positive | None = None
     stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
-    n: Annotated[int, Meta(ge=1, le=1)] | None = None
+    n: Annotated[int, Meta(ge=1, le=MOST_CHOICES)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Probability | None = None
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
@@ -214,27 +220,8 @@ def decode(body: bytes) -> ChatCompletionRequest:
 
     Raises:
         InvalidRequest: It is not JSON, or a field has the wrong type or value, or is unknown; `param` names it.
-        RecursionError: It is nested too deeply.
     """
-    try:
-        return _decode(body)
-    except msgspec.ValidationError as error:
-        _raise_invalid(str(error))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The request body is not valid JSON: {error}", code="invalid_json") from error
-
-
-def _raise_invalid(text: str) -> NoReturn:
-    """Turn msgspec's ``Expected `str`, got `int` - at `$.messages[0].content` `` into an error that names the field."""
-    what, _, where = text.partition(" - at `$")
-    param = where.rstrip("`").removeprefix(".")
-    if unknown := re.match(r"Object contains unknown field `(.*)`", what):
-        param = f"{param}.{unknown[1]}" if param else unknown[1]
-        what = UNSUPPORTED.get(param, "Unknown parameter")
-    elif missing := re.match(r"Object missing required field `(.*)`", what):
-        param = f"{param}.{missing[1]}" if param else missing[1]
-        what = "Missing required parameter"
-    raise InvalidRequest(f"Invalid {param!r}: {what.removesuffix('.')}." if param else f"{what}.", param=param or None)
+    return decode_body(_decode, body, UNSUPPORTED)
 
 
 def to_generation(body: ChatCompletionRequest) -> GenerationRequest:
@@ -243,21 +230,26 @@ def to_generation(body: ChatCompletionRequest) -> GenerationRequest:
     Raises:
         InvalidRequest: Fields contradict each other, or ask for what the model cannot take.
     """
-    tools, choice = _tools(body)
-    thinking = body.chat_template_kwargs.enable_thinking if body.chat_template_kwargs else None
+    tools: list[Json] | None = msgspec.to_builtins(body.tools) if body.tools else None
+    images: list[ImageSource] = []
     return GenerationRequest(
-        messages=[_message(message, f"messages[{i}]") for i, message in enumerate(body.messages)],
+        messages=[_message(message, f"messages[{i}]", images) for i, message in enumerate(body.messages)],
+        images=tuple(images),
+        thinking=_thinking(body),
         max_tokens=body.max_completion_tokens or body.max_tokens,
-        stop=[body.stop] if isinstance(body.stop, str) else body.stop,
+        stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
         logprobs=_logprobs(body),
         tools=tools,
-        tool_choice=choice,
+        tool_choice=_tool_choice(body),
         parallel_tool_calls=body.parallel_tool_calls if tools else None,
         response_format=_response_format(body),
-        reasoning_effort=body.reasoning_effort,
         sampling=_sampling(body),
-        template_kwargs={} if thinking is None else {"enable_thinking": thinking},
     )
+
+
+def _thinking(body: ChatCompletionRequest) -> Thinking:
+    asked = body.chat_template_kwargs.enable_thinking if body.chat_template_kwargs else None
+    return OFF if asked is False or (asked is None and body.reasoning_effort == "none") else ON
 
 
 _SAMPLING = (
@@ -283,7 +275,7 @@ def _logprobs(body: ChatCompletionRequest) -> int | None:
     if body.logprobs:
         return body.top_logprobs or 0
     if body.top_logprobs:
-        raise InvalidRequest("Invalid 'top_logprobs': it needs logprobs to be true.", param="top_logprobs")
+        raise invalid("top_logprobs", "it needs logprobs to be true.")
     return None
 
 
@@ -294,47 +286,35 @@ def _response_format(body: ChatCompletionRequest) -> dict[str, Any] | None:
     return built
 
 
-def _tools(body: ChatCompletionRequest) -> tuple[list[dict[str, Any]] | None, str | None]:
-    """Return the tools and the choice among them in the words llama-server knows.
-
-    It reads a named choice as `auto`, so a name becomes the only tool there is, and required:
-    https://github.com/ggml-org/llama.cpp/issues/26535
-    """
+def _tool_choice(body: ChatCompletionRequest) -> ToolChoice:
     choice = body.tool_choice
     if not body.tools:
         if choice not in (None, "none", "auto"):
-            raise InvalidRequest("Invalid 'tool_choice': there are no tools to choose from.", param="tool_choice")
-        return None, None
-    tools: list[dict[str, Any]] = msgspec.to_builtins(body.tools)
+            raise invalid("tool_choice", "there are no tools to choose from.")
+        return ToolChoice("none")
     if not isinstance(choice, NamedToolChoice):
-        return tools, choice
+        return ToolChoice(choice or "auto")
     name = choice.function.name
-    named = [tool for tool in tools if tool["function"]["name"] == name]
-    if not named:
-        raise InvalidRequest(
-            f"Invalid 'tool_choice.function.name': there is no tool {name!r}.",
-            param="tool_choice.function.name",
-        )
-    return named, "required"
+    if name not in {tool.function.name for tool in body.tools}:
+        raise invalid("tool_choice.function.name", f"there is no tool {name!r}.")
+    return ToolChoice("required", frozenset({name}))
 
 
-def _message(message: Message, where: str) -> dict[str, Any]:
+def _message(message: Message, where: str, images: list[ImageSource]) -> Json:
     if isinstance(message, AssistantMessage):
         return _assistant(message, where)
     content = _content(message.content, where)
+    images += content.images
     if isinstance(message, ToolMessage):
-        return {"role": "tool", "content": content, "tool_call_id": message.tool_call_id}
+        return {"role": "tool", "content": content.build(), "tool_call_id": message.tool_call_id}
     # `developer` is OpenAI's newer word for the same thing; chat templates know only the old one
-    return {"role": "user" if isinstance(message, UserMessage) else "system", "content": content}
+    return {"role": "user" if isinstance(message, UserMessage) else "system", "content": content.build()}
 
 
-def _assistant(message: AssistantMessage, where: str) -> dict[str, Any]:
+def _assistant(message: AssistantMessage, where: str) -> Json:
     if message.content is None and not message.tool_calls:
-        raise InvalidRequest(
-            f"Invalid '{where}.content': an assistant message needs content or tool_calls.",
-            param=f"{where}.content",
-        )
-    built: dict[str, Any] = {"role": "assistant", "content": _content(message.content or "", where)}
+        raise invalid(f"{where}.content", "an assistant message needs content or tool_calls.")
+    built: Json = {"role": "assistant", "content": _content(message.content or "", where).build()}
     if message.reasoning_content:
         built["reasoning_content"] = message.reasoning_content
     if message.tool_calls:
@@ -351,23 +331,23 @@ def _check_arguments(text: str, where: str) -> None:
     except (msgspec.DecodeError, RecursionError):
         is_object = False
     if not is_object:
-        raise InvalidRequest(f"Invalid '{where}': expected a JSON object as text.", param=where)
+        raise invalid(where, "expected a JSON object as text.")
 
 
-def _content(content: Content, where: str) -> str:
-    """Return a message's text. Parts are joined: chat templates differ in what they make of a list."""
-    if isinstance(content, str):
+def _content(given: MessageContent, where: str) -> Content:
+    content = Content()
+    if isinstance(given, str):
+        content.add_text(given)
         return content
-    texts = []
-    for i, part in enumerate(content):
-        if isinstance(part, TextPart):
-            texts.append(part.text)
-        elif isinstance(part, RefusalPart):
-            texts.append(part.refusal)
-        else:
-            kind = type(part).__struct_config__.tag
-            raise InvalidRequest(
-                f"Invalid '{where}.content[{i}]': the served model takes text only, not {kind!r}.",
-                param=f"{where}.content[{i}]",
-            )
-    return "".join(texts)
+    for i, part in enumerate(given):
+        match part:
+            case TextPart():
+                content.add_text(part.text)
+            case RefusalPart():
+                content.add_text(part.refusal)
+            case ImagePart():
+                content.add_image(part.image_url.url, f"{where}.content[{i}].image_url.url")
+            case AudioPart() | FilePart():
+                kind = type(part).__struct_config__.tag
+                raise invalid(f"{where}.content[{i}]", f"the served model takes text and images only, not {kind!r}.")
+    return content

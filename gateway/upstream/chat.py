@@ -12,7 +12,7 @@ from gateway.upstream.sse import SSEDecoder
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.events import Event
+    from gateway.events import UpstreamEvent
     from gateway.request import GenerationRequest
     from gateway.upstream.target import Target
 
@@ -27,16 +27,16 @@ class ChatStream:
         self._exchange = exchange
         self._on_progress = on_progress
 
-    async def batches(self) -> AsyncIterator[list[Event]]:
+    async def batches(self) -> AsyncIterator[list[UpstreamEvent]]:
         """Yield the events as they come: each batch is all that has arrived since the last.
 
         Raises:
             GatewayError: The answer broke off, or the server reported an error within it.
         """
         decoder = SSEDecoder()
-        last: Event | None = None
+        last: UpstreamEvent | None = None
         async for data in self._exchange.chunks():
-            batch: list[Event] = []
+            batch: list[UpstreamEvent] = []
             try:
                 done = _decode(decoder, data, batch)
             except GatewayError:
@@ -58,7 +58,7 @@ class ChatStream:
         self._exchange.close()
 
 
-def _decode(decoder: SSEDecoder, data: bytes, batch: list[Event]) -> bool:
+def _decode(decoder: SSEDecoder, data: bytes, batch: list[UpstreamEvent]) -> bool:
     """Add the events that `data` completes to `batch`. Returns whether the end mark was among them."""
     for payload in decoder.feed(data):
         if payload == DONE:

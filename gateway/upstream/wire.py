@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway import events
-from gateway.errors import BodyTooLarge, GatewayError, InvalidRequest, NotReady, UpstreamFailed
+from gateway.errors import BodyTooLarge, GatewayError, InvalidRequest, MalformedAnswer, NotReady, UpstreamFailed
 
 if TYPE_CHECKING:
     from gateway.request import GenerationRequest
+    from gateway.thinking import Thinking
 
 CHAT_PATH = b"/v1/chat/completions"
+
+MALFORMED = "does not match the expected"
+"""Within what llama-server says of an answer that it cannot read: "The model produced output that does not match the
+expected peg-gemma4 format" (b11549). https://github.com/ggml-org/llama.cpp/issues/25072"""
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for JSON that is broken, of another shape, not UTF-8, or nested too deeply."""
@@ -60,6 +65,12 @@ class _Usage(msgspec.Struct, gc=False):
     prompt_tokens_details: _PromptDetails = msgspec.field(default_factory=_PromptDetails)
 
 
+class _Timings(msgspec.Struct, gc=False):
+    prompt_n: int = 0
+    cache_n: int = 0
+    predicted_n: int = 0
+
+
 class _Error(msgspec.Struct, gc=False):
     message: str = "llama-server reported an error without words."
     type: str = ""
@@ -69,6 +80,7 @@ class _Error(msgspec.Struct, gc=False):
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] = []
     usage: _Usage | None = None
+    timings: _Timings | None = None
     error: _Error | None = None
 
 
@@ -90,13 +102,9 @@ def encode_request(request: GenerationRequest) -> bytes:
     """
     optional = {
         "max_tokens": request.max_tokens,
-        "stop": request.stop,
-        "tools": request.tools,
-        "tool_choice": request.tool_choice,
-        "parallel_tool_calls": request.parallel_tool_calls,
         "response_format": request.response_format,
-        "reasoning_effort": request.reasoning_effort,
-        "chat_template_kwargs": request.template_kwargs or None,
+        **_tools(request),
+        **_thinking(request.thinking),
     }
     body: dict[str, Any] = {name: value for name, value in optional.items() if value is not None}
     if request.logprobs is not None:
@@ -104,13 +112,40 @@ def encode_request(request: GenerationRequest) -> bytes:
         body |= {"logprobs": True, "top_logprobs": max(1, request.logprobs)}
     body |= request.sampling
     body |= {"messages": request.messages, "stream": True, "stream_options": {"include_usage": True}}
+    body["timings_per_token"] = True  # how much is prompt, thought and answer, while it comes
     try:
         return msgspec.json.encode(body)
     except RecursionError:  # how deep is too deep depends on the stack: the body may have been decoded all the same
         raise InvalidRequest("The request body is nested too deeply.") from None
 
 
-def decode_events(payload: bytes) -> list[events.Event]:
+def _tools(request: GenerationRequest) -> dict[str, Any]:
+    """Return the tools and the choice among them in the words llama-server knows.
+
+    It reads a named choice as `auto`, so the tools that may not be called are left out:
+    https://github.com/ggml-org/llama.cpp/issues/26535
+    """
+    choice = request.tool_choice
+    tools = request.tools or []
+    if choice.names is not None:
+        tools = [tool for tool in tools if tool["function"]["name"] in choice.names]
+    if not tools:
+        return {}
+    return {"tools": tools, "tool_choice": choice.mode, "parallel_tool_calls": request.parallel_tool_calls}
+
+
+def _thinking(thinking: Thinking) -> dict[str, Any]:
+    """Return the template's switch, and the budget that is enforced while sampling.
+
+    Off is both: the model may open a thought by itself, whatever the prompt says.
+    """
+    return {
+        "chat_template_kwargs": {"enable_thinking": thinking.enabled},
+        "reasoning_budget_tokens": thinking.budget if thinking.enabled else 0,
+    }
+
+
+def decode_events(payload: bytes) -> list[events.UpstreamEvent]:
     """Return the events that one chunk of the stream stands for.
 
     Raises:
@@ -122,7 +157,7 @@ def decode_events(payload: bytes) -> list[events.Event]:
         raise UpstreamFailed(f"llama-server sent a chunk that cannot be read: {error}") from error
     if chunk.error is not None:
         raise _to_error(500, chunk.error)
-    found: list[events.Event] = []
+    found: list[events.UpstreamEvent] = []
     for choice in chunk.choices:
         _add_choice(found, choice)
     if chunk.usage is not None:
@@ -130,10 +165,13 @@ def decode_events(payload: bytes) -> list[events.Event]:
         found.append(
             events.Usage(usage.prompt_tokens, usage.completion_tokens, usage.prompt_tokens_details.cached_tokens)
         )
+    elif chunk.timings is not None:
+        counts = chunk.timings
+        found.append(events.Counts(counts.prompt_n + counts.cache_n, counts.cache_n, counts.predicted_n))
     return found
 
 
-def _add_choice(found: list[events.Event], choice: _Choice) -> None:
+def _add_choice(found: list[events.UpstreamEvent], choice: _Choice) -> None:
     delta = choice.delta
     if delta.reasoning_content:
         found.append(events.ReasoningDelta(delta.reasoning_content))
@@ -165,4 +203,6 @@ def _to_error(status: int, error: _Error) -> GatewayError:
         return NotReady(error.message, retry_after=1)
     if status == InvalidRequest.status:
         return InvalidRequest(error.message)
+    if MALFORMED in error.message:
+        return MalformedAnswer(f"llama-server failed: {error.message}")
     return UpstreamFailed(f"llama-server failed: {error.message}")

@@ -1,0 +1,59 @@
+"""A request body's JSON -> a typed object, or an error that names the field. Shared by all dialects."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import msgspec
+
+from gateway.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+
+def decode_body(decode: Callable[[bytes], T], body: bytes, unsupported: Mapping[str, str]) -> T:
+    """Check a body's fields.
+
+    Args:
+        decode: The body type's msgspec decoder.
+        body: JSON.
+        unsupported: Fields that the API has and we cannot honour, with what to say of them.
+
+    Raises:
+        InvalidRequest: It is not JSON, or a field has the wrong type or value, or is unknown; `param` names it.
+    """
+    try:
+        return decode(body)
+    except msgspec.ValidationError as error:
+        _raise_invalid(str(error), unsupported)
+    except RecursionError:
+        raise too_deep() from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The request body is not valid JSON: {error}", code="invalid_json") from error
+
+
+def too_deep() -> InvalidRequest:
+    """Return the error for a body that is nested deeper than our stack."""
+    return InvalidRequest("The request body is nested too deeply.")
+
+
+def _raise_invalid(text: str, unsupported: Mapping[str, str]) -> NoReturn:
+    """Turn msgspec's ``Expected `str`, got `int` - at `$.messages[0].content` `` into an error that names the field."""
+    what, _, where = text.partition(" - at `$")
+    param = where.rstrip("`").removeprefix(".")
+    if unknown := re.match(r"Object contains unknown field `(.*)`", what):
+        param = f"{param}.{unknown[1]}" if param else unknown[1]
+        what = unsupported.get(param, "Unknown parameter")
+    elif missing := re.match(r"Object missing required field `(.*)`", what):
+        param = f"{param}.{missing[1]}" if param else missing[1]
+        what = "Missing required parameter"
+    raise InvalidRequest(f"Invalid {param!r}: {what.removesuffix('.')}." if param else f"{what}.", param=param or None)
+
+
+def invalid(param: str, what: str) -> InvalidRequest:
+    """Return the error that says `what` is wrong with a field."""
+    return InvalidRequest(f"Invalid {param!r}: {what}", param=param)
