@@ -9,10 +9,21 @@ import pytest
 from driving import events_of
 
 from gateway.dialects.base import AnswerHead
+from gateway.dialects.complete import CompleteAnswer
 from gateway.dialects.openai_chat import ChatCompletions
-from gateway.dialects.openai_chat_answer import ChatBodyRenderer, ChatStreamRenderer
+from gateway.dialects.openai_chat_answer import ChatStreamRenderer, chat_body
 from gateway.errors import InvalidRequest, UpstreamDisconnected
-from gateway.events import Alternative, Event, Finish, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta, Usage
+from gateway.events import (
+    Alternative,
+    Event,
+    Finish,
+    PromptRead,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
 
 HEAD = AnswerHead(id="abc", created=1795368872, model='a "model"', fingerprint="b11549")
 SHARED = {
@@ -27,8 +38,9 @@ COUNTS = {
     "completion_tokens": 2,
     "total_tokens": 7,
     "prompt_tokens_details": {"cached_tokens": 3},
+    "completion_tokens_details": {"reasoning_tokens": 1},
 }
-ENDING: list[Event] = [Finish("stop"), Usage(5, 2, 3)]
+ENDING: list[Event] = [Finish("stop"), Usage(5, 2, 3, 1)]
 ODD = "Grüße, 世界 😀 \"'\\/\x00\x01\x1f\x7f\u2028\u2029\ufeff\n\r\t</script>"
 
 
@@ -48,10 +60,10 @@ def streamed(events: list[Event], *, include_usage: bool = False, top_logprobs: 
 
 
 def collected(events: list[Event], *, top_logprobs: int = 0) -> Any:
-    renderer = ChatBodyRenderer(HEAD, top_logprobs=top_logprobs)
+    answer = CompleteAnswer()
     for event in events:
-        renderer.add([event])
-    return json.loads(renderer.body())
+        answer.add([event])
+    return json.loads(chat_body(HEAD, [answer], top_logprobs=top_logprobs))
 
 
 def whole(message: dict[str, Any], finish_reason: str = "stop", logprobs: Any = None) -> dict[str, Any]:
@@ -135,35 +147,31 @@ def test_thought_in_one_piece() -> None:
 
 
 def test_a_thought_that_was_cut_short_has_an_empty_text() -> None:
-    events: list[Event] = [ReasoningDelta("Hm"), Finish("length"), Usage(5, 2, 3)]
+    events: list[Event] = [ReasoningDelta("Hm"), Finish("length"), Usage(5, 2, 3, 1)]
     assert collected(events) == whole({"content": "", "reasoning_content": "Hm"}, "length")
 
 
 # -- tool calls
 
 CALLS: list[Event] = [
-    ToolCallDelta(0, "c0", "weather", ""),
-    ToolCallDelta(0, None, None, '{"city":'),
-    ToolCallDelta(1, "c1", "time", "{"),
-    ToolCallDelta(0, None, None, '"Köln"}'),
-    ToolCallDelta(1, None, None, "}"),
+    ToolCall("c0", "weather", '{"city":"Köln"}'),
+    ToolCall("c1", "time", "{}"),
     Finish("tool_calls"),
-    Usage(5, 2, 3),
+    Usage(5, 2, 3, 1),
 ]
 
 
 def test_parallel_tool_calls_are_streamed() -> None:
-    def piece(index: int, arguments: str, **rest: Any) -> dict[str, Any]:
-        name = {"name": rest.pop("name")} if rest else {}
-        return chunk({"tool_calls": [{"index": index, **rest, "function": {**name, "arguments": arguments}}]})
+    def piece(index: int, name: str, arguments: str) -> dict[str, Any]:
+        function = {"name": name, "arguments": arguments}
+        return chunk(
+            {"tool_calls": [{"index": index, "id": f"call_c{index}", "type": "function", "function": function}]}
+        )
 
     assert streamed(CALLS) == [
         OPENING,
-        piece(0, "", id="c0", type="function", name="weather"),
-        piece(0, '{"city":'),
-        piece(1, "{", id="c1", type="function", name="time"),
-        piece(0, '"Köln"}'),
-        piece(1, "}"),
+        piece(0, "weather", '{"city":"Köln"}'),
+        piece(1, "time", "{}"),
         chunk({}, finish_reason="tool_calls"),
         "[DONE]",
     ]
@@ -171,24 +179,18 @@ def test_parallel_tool_calls_are_streamed() -> None:
 
 def test_parallel_tool_calls_in_one_piece() -> None:
     calls = [
-        {"id": "c0", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Köln"}'}},
-        {"id": "c1", "type": "function", "function": {"name": "time", "arguments": "{}"}},
+        {"id": "call_c0", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Köln"}'}},
+        {"id": "call_c1", "type": "function", "function": {"name": "time", "arguments": "{}"}},
     ]
     assert collected(CALLS) == whole({"content": None, "tool_calls": calls}, "tool_calls")
 
 
 def test_text_and_thought_beside_a_tool_call_are_kept() -> None:
-    events = [ReasoningDelta("Hm"), TextDelta("Let me see."), ToolCallDelta(0, "c0", "f", "{}"), *CALLS[-2:]]
-    calls = [{"id": "c0", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    events = [ReasoningDelta("Hm"), TextDelta("Let me see."), ToolCall("c0", "f", "{}"), *CALLS[-2:]]
+    calls = [{"id": "call_c0", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
     assert collected(events) == whole(
         {"content": "Let me see.", "reasoning_content": "Hm", "tool_calls": calls}, "tool_calls"
     )
-
-
-def test_calls_in_one_piece_are_in_the_order_of_their_indexes() -> None:
-    events = [ToolCallDelta(1, "c1", "b", "{}"), ToolCallDelta(0, "c0", "a", "{}"), *CALLS[-2:]]
-    calls = collected(events)["choices"][0]["message"]["tool_calls"]
-    assert [call["id"] for call in calls] == ["c0", "c1"]
 
 
 # -- log-probabilities
@@ -242,7 +244,7 @@ def test_usage_is_the_last_chunk_and_announced_in_every_other_if_it_was_asked_fo
 
 
 def test_usage_is_announced_beside_thoughts_calls_and_log_probabilities_too() -> None:
-    events = [*THOUGHT[:2], *CALLS[:2], *LIKELY]
+    events = [PromptRead(5, 3), *THOUGHT[:2], *CALLS[:2], *LIKELY]
     *chunks, usage, done = streamed(events, include_usage=True)
     assert all(one["usage"] is None for one in chunks)
     assert (usage["usage"], done) == (COUNTS, "[DONE]")
@@ -250,7 +252,7 @@ def test_usage_is_announced_beside_thoughts_calls_and_log_probabilities_too() ->
 
 @pytest.mark.parametrize("reason", ["stop", "length", "tool_calls"])
 def test_why_it_ended_is_told(reason: str) -> None:
-    events: list[Event] = [TextDelta("Hi"), Finish(reason), Usage(5, 2, 3)]
+    events: list[Event] = [TextDelta("Hi"), Finish(reason), Usage(5, 2, 3, 1)]
     assert streamed(events)[-2] == chunk({}, finish_reason=reason)
     assert collected(events) == whole({"content": "Hi"}, reason)
 
@@ -305,7 +307,7 @@ def reassembled(events: list[Any]) -> dict[str, Any]:
         LIKELY,
         ENDING,
         [*THOUGHT[:-2], *LIKELY[:-2], *CALLS],
-        [ReasoningDelta(ODD), TextDelta(ODD), ToolCallDelta(0, ODD, ODD, ODD), Finish("length"), Usage(0, 0)],
+        [ReasoningDelta(ODD), TextDelta(ODD), ToolCall(ODD, ODD, ODD), Finish("length"), Usage(0, 0)],
     ],
 )
 def test_the_streamed_and_the_whole_answer_say_the_same(events: list[Event]) -> None:
@@ -319,16 +321,17 @@ def test_the_streamed_and_the_whole_answer_say_the_same(events: list[Event]) -> 
 
 def test_odd_characters_are_valid_json_and_never_end_an_event() -> None:
     token = TokenLogprob(ODD, -1.0, bytes=list(ODD.encode()), top_logprobs=[Alternative(ODD, -1.0)])
-    events = [TextDelta(ODD), ReasoningDelta(ODD), ToolCallDelta(0, ODD, ODD, ODD), TextDelta(ODD, [token]), *ENDING]
+    events = [TextDelta(ODD), ReasoningDelta(ODD), ToolCall(ODD, ODD, ODD), TextDelta(ODD, [token]), *ENDING]
     renderer = ChatStreamRenderer(HEAD, include_usage=True, top_logprobs=1)
     body = renderer.render(events) + renderer.end()
     assert body.count(b"\n\n") == len(events_of(body)) == 8
     assert body.count(b"\n") == 2 * 8
     assert b"\r" not in body
+    named = {"name": ODD, "arguments": ODD}
     assert [event["choices"][0]["delta"] for event in events_of(body)[1:5]] == [
         {"content": ODD},
         {"reasoning_content": ODD},
-        {"tool_calls": [{"index": 0, "id": ODD, "type": "function", "function": {"name": ODD, "arguments": ODD}}]},
+        {"tool_calls": [{"index": 0, "id": f"call_{ODD}", "type": "function", "function": named}]},
         {"content": ODD},
     ]
 
@@ -342,9 +345,39 @@ def test_a_parsed_request_knows_how_to_write_its_answer() -> None:
     renderer = parsed.stream_renderer(HEAD)
     stream = events_of(b"".join(renderer.render([event]) for event in LIKELY) + renderer.end())
     assert stream == streamed(LIKELY, include_usage=True, top_logprobs=1)
-    collector = parsed.body_renderer(HEAD)
-    collector.add(LIKELY)
-    assert json.loads(collector.body()) == collected(LIKELY, top_logprobs=1)
+    answer = CompleteAnswer()
+    answer.add(LIKELY)
+    assert json.loads(parsed.body(HEAD, [answer])) == collected(LIKELY, top_logprobs=1)
+
+
+# -- several choices
+
+
+def test_choices_are_streamed_side_by_side_and_share_one_usage() -> None:
+    renderer = ChatStreamRenderer(HEAD, include_usage=True)
+    body = b"".join(renderer.render([event], choice) for event in HELLO for choice in (0, 1)) + renderer.end()
+    *chunks, usage, done = events_of(body)
+    for index in (0, 1):
+        own = [one for one in chunks if one["choices"][0]["index"] == index]
+        assert [one["choices"][0]["delta"] for one in own] == [
+            {"role": "assistant", "content": ""},
+            {"content": "Hello"},
+            {"content": " world"},
+            {},
+        ]
+    both = {"completion_tokens": 4, "total_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 2}}
+    assert usage["usage"] == COUNTS | both
+    assert done == "[DONE]"
+
+
+def test_choices_in_one_piece_are_numbered_and_share_one_usage() -> None:
+    answers = [CompleteAnswer(), CompleteAnswer()]
+    answers[0].add(HELLO)
+    answers[1].add(THOUGHT)
+    body = json.loads(chat_body(HEAD, answers))
+    assert [(one["index"], one["message"]["content"]) for one in body["choices"]] == [(0, "Hello world"), (1, "Hi")]
+    assert body["usage"]["completion_tokens"] == 4
+    assert body["usage"]["prompt_tokens"] == 5
 
 
 def test_an_error_instead_of_an_answer_has_openais_shape() -> None:

@@ -31,7 +31,7 @@ from gateway.upstream.chat import ChatStream, open_chat
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.events import Event
+    from gateway.events import UpstreamEvent
     from gateway.upstream.connection import Exchange
 
 REQUEST = GenerationRequest(messages=[{"role": "user", "content": "Hi"}])
@@ -53,7 +53,7 @@ def stream_of(*pieces: bytes) -> ChatStream:
     return ChatStream(cast("Exchange", Pieces(*pieces)), lambda: None)
 
 
-async def batches_of(stream: ChatStream) -> list[list[Event]]:
+async def batches_of(stream: ChatStream) -> list[list[UpstreamEvent]]:
     return [batch async for batch in stream.batches()]
 
 

@@ -18,13 +18,29 @@ from fake_upstream import (
     usage,
 )
 
-from gateway.errors import BodyTooLarge, GatewayError, InvalidRequest, NotReady, UpstreamFailed
-from gateway.events import Alternative, Event, Finish, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta, Usage
-from gateway.request import GenerationRequest
+from gateway.errors import BodyTooLarge, GatewayError, InvalidRequest, MalformedAnswer, NotReady, UpstreamFailed
+from gateway.events import (
+    Alternative,
+    Counts,
+    Finish,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    UpstreamEvent,
+    Usage,
+)
+from gateway.request import GenerationRequest, ToolChoice
+from gateway.thinking import OFF, Thinking
 from gateway.upstream.sse import SSEDecoder
 from gateway.upstream.wire import decode_error, decode_events, encode_request
 
-ALWAYS = {"stream": True, "stream_options": {"include_usage": True}}
+ALWAYS = {
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "timings_per_token": True,
+    "chat_template_kwargs": {"enable_thinking": True},
+}
 MESSAGES = [{"role": "user", "content": "Grüße 😀\x00"}]
 
 
@@ -36,7 +52,7 @@ def payload(event: bytes) -> bytes:
     return event.removeprefix(b"data: ").removesuffix(b"\n\n")
 
 
-def test_the_least_request_asks_for_a_stream_with_usage_and_nothing_else() -> None:
+def test_the_least_request_asks_for_a_counted_stream_and_nothing_else() -> None:
     assert encoded(GenerationRequest(messages=MESSAGES)) == {"messages": MESSAGES, **ALWAYS}
 
 
@@ -45,32 +61,51 @@ def test_everything_that_may_go_upstream() -> None:
     request = GenerationRequest(
         messages=MESSAGES,
         max_tokens=7,
-        stop=["a", "b"],
+        stop=("a", "b"),
         logprobs=3,
         tools=tools,
-        tool_choice="required",
+        tool_choice=ToolChoice("required"),
         parallel_tool_calls=False,
         response_format={"type": "json_object"},
-        reasoning_effort="low",
+        thinking=Thinking(budget=50),
         sampling={"temperature": 0.5, "top_k": 3},
-        template_kwargs={"enable_thinking": False},
     )
     assert encoded(request) == {
         "messages": MESSAGES,
         "max_tokens": 7,
-        "stop": ["a", "b"],
         "logprobs": True,
         "top_logprobs": 3,
         "tools": tools,
         "tool_choice": "required",
         "parallel_tool_calls": False,
         "response_format": {"type": "json_object"},
-        "reasoning_effort": "low",
+        "reasoning_budget_tokens": 50,
         "temperature": 0.5,
         "top_k": 3,
-        "chat_template_kwargs": {"enable_thinking": False},
         **ALWAYS,
     }
+
+
+def test_thinking_that_is_off_has_no_budget_either() -> None:
+    off = {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_budget_tokens": 0}
+    assert encoded(GenerationRequest(messages=MESSAGES, thinking=OFF)) == {"messages": MESSAGES, **ALWAYS, **off}
+
+
+@pytest.mark.parametrize(
+    ("choice", "names", "word"),
+    [
+        (ToolChoice(), ["a", "b"], "auto"),
+        (ToolChoice("none"), ["a", "b"], "none"),
+        (ToolChoice("required"), ["a", "b"], "required"),
+        (ToolChoice("required", frozenset({"b"})), ["b"], "required"),
+        (ToolChoice("auto", frozenset({"a"})), ["a"], "auto"),
+    ],
+)
+def test_tools_that_may_not_be_called_are_left_out(choice: ToolChoice, names: list[str], word: str) -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in ("a", "b")]
+    body = encoded(GenerationRequest(messages=MESSAGES, tools=tools, tool_choice=choice))
+    assert [tool["function"]["name"] for tool in body["tools"]] == names
+    assert body["tool_choice"] == word
 
 
 def test_log_probabilities_without_alternatives_are_asked_for_with_one() -> None:
@@ -114,11 +149,15 @@ def test_a_request_that_cannot_be_written_is_the_clients_fault() -> None:
         (chunk({"content": "!"}, finish_reason="stop"), [TextDelta("!"), Finish("stop")]),
         (usage(5, 2, 3), [Usage(5, 2, 3)]),
         (sse({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}), [Usage(5, 2, 0)]),
+        (
+            chunk({"content": "Hi"}).replace(b"}\n\n", b',"timings":{"cache_n":3,"prompt_n":2,"predicted_n":7}}\n\n'),
+            [TextDelta("Hi"), Counts(5, 3, 7)],
+        ),
         (sse({"choices": [], "usage": None, "error": None, "unheard_of": [{}]}), []),
         (sse({"prompt_progress": {"total": 5}}), []),
     ],
 )
-def test_a_chunk_stands_for_events(event: bytes, events: list[Event]) -> None:
+def test_a_chunk_stands_for_events(event: bytes, events: list[UpstreamEvent]) -> None:
     assert decode_events(payload(event)) == events
 
 
@@ -175,6 +214,7 @@ def test_an_error_without_words_is_raised_all_the_same() -> None:
         decode_events(b'{"error":{}}')
 
 
+MALFORMED = "The model produced output that does not match the expected peg-gemma4 format"
 TOO_LONG = "request (9031 tokens) exceeds the available context size (2048 tokens), try increasing it"
 
 
@@ -192,6 +232,7 @@ TOO_LONG = "request (9031 tokens) exceeds the available context size (2048 token
         (401, "authentication_error", "Invalid API Key", UpstreamFailed("llama-server failed: Invalid API Key")),
         (404, "not_found_error", "File Not Found", UpstreamFailed("llama-server failed: File Not Found")),
         (500, "server_error", "Oops", UpstreamFailed("llama-server failed: Oops")),
+        (500, "server_error", MALFORMED, MalformedAnswer(f"llama-server failed: {MALFORMED}")),
         (501, "not_supported_error", "No", UpstreamFailed("llama-server failed: No")),
     ],
 )
