@@ -25,17 +25,20 @@ def authenticate(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> str:
     Raises:
         Unauthorized: There is none, or it is not one of ours.
     """
-    sent = {name: value.decode("utf-8", "surrogateescape") for name, value in headers if name in KEY_HEADERS}
+    sent: dict[bytes, str] = {}
+    for name, value in headers:
+        if name in KEY_HEADERS:
+            sent.setdefault(name, value.decode("utf-8", "surrogateescape"))
     if b"authorization" in sent:
         key = _key(sent[b"authorization"])
     elif b"x-api-key" in sent:
         key = sent[b"x-api-key"].strip()
     else:
         raise Unauthorized("No API key: send it as 'Authorization: Bearer KEY'.")
-    name = keys.name_of(key)
-    if name is None:
+    owner = keys.name_of(key)
+    if owner is None:
         raise Unauthorized("Incorrect API key.")
-    return name
+    return owner
 
 
 def _key(value: str) -> str:

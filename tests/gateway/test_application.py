@@ -78,7 +78,7 @@ async def test_a_key_in_any_other_place_does_not_open() -> None:
     async with client_of(make_gateway(FakeUpstream()), {}) as client:
         for attempt in (
             client.get(f"/v1/models?api_key={KEY}"),
-            client.get("/v1/models", headers={"x-api-key": KEY}),
+            client.get("/v1/models", headers={"x-key": KEY}),
             client.get("/v1/models", headers={"authorization": KEY}),
             client.get("/v1/models", headers={"cookie": f"authorization=Bearer {KEY}"}),
         ):

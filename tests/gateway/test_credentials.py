@@ -66,6 +66,22 @@ def test_without_a_header_the_way_to_send_a_key_is_told() -> None:
         authenticate(KEYS, [(b"accept", b"*/*")])
 
 
+@pytest.mark.parametrize("value", [b"abc", b" abc "])
+def test_anthropics_header_opens_too(value: bytes) -> None:
+    assert authenticate(KEYS, [(b"x-api-key", value)]) == "laptop"
+
+
+@pytest.mark.parametrize("value", [b"", b"abcd", b"Bearer abc", b"\xff"])
+def test_anything_else_in_anthropics_header_does_not_open(value: bytes) -> None:
+    with pytest.raises(Unauthorized, match="Incorrect API key"):
+        authenticate(KEYS, [(b"x-api-key", value)])
+
+
+def test_openais_header_counts_where_both_are_sent() -> None:
+    with pytest.raises(Unauthorized):
+        authenticate(KEYS, [(b"x-api-key", b"abc"), (b"authorization", b"Bearer wrong")])
+
+
 def test_only_the_first_of_two_headers_counts() -> None:
     with pytest.raises(Unauthorized):
         authenticate(KEYS, [(b"authorization", b"Bearer wrong"), (b"authorization", b"Bearer abc")])
