@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -17,30 +19,39 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 RETRY_AFTER_SECONDS = 5
+"""What is said while nothing is known of how long a slot is held."""
+
+LONGEST_RETRY_AFTER_SECONDS = 60
+SMOOTHING = 0.2
+"""Weight of the newest slot time in their running mean."""
+
+Turn = asyncio.Future[None]
 
 
 class Admission:
-    """A fixed number of slots and a bounded first-in-first-out queue before them.
+    """A fixed number of slots and a bounded queue before them.
+
+    The queue is fair between keys: those that have requests waiting take turns, however many each has. Within a key
+    who came first goes first.
 
     Attributes:
         slots: How many requests may be in flight.
         in_flight: How many are.
+        waiting: How many wait for a slot.
     """
 
     def __init__(self, slots: int, max_waiting: int, max_wait_seconds: float) -> None:
         self.slots = slots
         self.in_flight = 0
+        self.waiting = 0
         self._max_waiting = max_waiting
         self._max_wait_seconds = max_wait_seconds
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._queues: dict[str, deque[Turn]] = {}  # by key; none of them is empty
+        self._keys: deque[str] = deque()  # the same keys, in the order of their turns
         self._closed: GatewayError | None = None
+        self._held_seconds: float | None = None  # how long a slot is held, as a running mean
         self._idle = asyncio.Event()
         self._idle.set()
-
-    @property
-    def waiting(self) -> int:
-        """How many requests wait for a slot."""
-        return len(self._queue)
 
     def resize(self, slots: int) -> None:
         """Follow a server that came up with another number of slots."""
@@ -48,28 +59,30 @@ class Admission:
         self._admit()
 
     @contextlib.asynccontextmanager
-    async def slot(self, key: str) -> AsyncIterator[None]:
+    async def slot(self, key: str, *, again: bool = False) -> AsyncIterator[None]:
         """Hold a slot.
 
         Args:
             key: The name of the client's key.
+            again: Whether it is for a request that has been let in before: a full queue does not turn it away.
 
         Raises:
             Overloaded: Too many wait already, or it took too long.
             ShuttingDown: The gateway is being stopped.
         """
-        del key
-        await self._enter()
+        await self._enter(key, again=again)
+        began = time.monotonic()
         try:
             yield
         finally:
+            self._note_held(time.monotonic() - began)
             self._give_back()
 
     def close(self) -> None:
         """Let nobody in any more; those who wait are told so."""
         self._closed = ShuttingDown("This server is being stopped.", retry_after=RETRY_AFTER_SECONDS)
-        while self._queue:
-            turn = self._queue.popleft()
+        while self.waiting:
+            turn = self._next()
             if not turn.done():
                 turn.set_exception(self._closed)
 
@@ -77,35 +90,66 @@ class Admission:
         """Wait until nothing is in flight."""
         await self._idle.wait()
 
-    async def _enter(self) -> None:
+    async def _enter(self, key: str, *, again: bool = False) -> None:
         if self._closed is not None:
             raise self._closed
-        if self.in_flight < self.slots and not self._queue:
+        if self.in_flight < self.slots and not self.waiting:
             self._take()
             return
-        if len(self._queue) >= self._max_waiting:
-            raise Overloaded(
-                f"{len(self._queue)} requests wait already; try again later.", retry_after=RETRY_AFTER_SECONDS
-            )
-        await self._wait_for_turn()
+        if self.waiting >= self._max_waiting and not again:
+            raise Overloaded(f"{self.waiting} requests wait already; try again later.", retry_after=self._retry_after())
+        await self._wait_for_turn(key)
 
-    async def _wait_for_turn(self) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
+    async def _wait_for_turn(self, key: str) -> None:
+        turn: Turn = asyncio.get_running_loop().create_future()
+        self._join(key, turn)
         try:
             async with asyncio.timeout(self._max_wait_seconds):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._give_back()  # the slot came in the same moment as the cancellation
-            elif turn in self._queue:
-                self._queue.remove(turn)
+            else:
+                self._leave(key, turn)
             if isinstance(error, TimeoutError):
                 raise Overloaded(
-                    f"No slot became free within {self._max_wait_seconds:g} s.",
-                    retry_after=RETRY_AFTER_SECONDS,
+                    f"No slot became free within {self._max_wait_seconds:g} s.", retry_after=self._retry_after()
                 ) from None
             raise
+
+    # -- the queue
+
+    def _join(self, key: str, turn: Turn) -> None:
+        if key not in self._queues:
+            self._queues[key] = deque()
+            self._keys.append(key)
+        self._queues[key].append(turn)
+        self.waiting += 1
+
+    def _next(self) -> Turn:
+        """Take the one out whose turn it is."""
+        key = self._keys.popleft()
+        queue = self._queues[key]
+        turn = queue.popleft()
+        self.waiting -= 1
+        if queue:
+            self._keys.append(key)
+        else:
+            del self._queues[key]
+        return turn
+
+    def _leave(self, key: str, turn: Turn) -> None:
+        """Take one out whose turn it is not, unless it has been taken out."""
+        queue = self._queues.get(key)
+        if queue is None or turn not in queue:
+            return
+        queue.remove(turn)
+        self.waiting -= 1
+        if not queue:
+            del self._queues[key]
+            self._keys.remove(key)
+
+    # -- the slots
 
     def _take(self) -> None:
         self.in_flight += 1
@@ -118,8 +162,23 @@ class Admission:
             self._idle.set()
 
     def _admit(self) -> None:
-        while self._queue and self.in_flight < self.slots:
-            turn = self._queue.popleft()
+        while self.waiting and self.in_flight < self.slots:
+            turn = self._next()
             if not turn.done():
                 self._take()
                 turn.set_result(None)
+
+    # -- when to come back
+
+    def _note_held(self, seconds: float) -> None:
+        if self._held_seconds is None:
+            self._held_seconds = seconds
+        else:
+            self._held_seconds += SMOOTHING * (seconds - self._held_seconds)
+
+    def _retry_after(self) -> int:
+        """Return the whole seconds in which those who wait now will have had their turns, as slots are held lately."""
+        if self._held_seconds is None:
+            return RETRY_AFTER_SECONDS
+        seconds = math.ceil(self.waiting * self._held_seconds / self.slots)
+        return min(max(1, seconds), LONGEST_RETRY_AFTER_SECONDS)
