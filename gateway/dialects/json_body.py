@@ -44,14 +44,15 @@ def too_deep() -> InvalidRequest:
 def _raise_invalid(text: str, unsupported: Mapping[str, str]) -> NoReturn:
     """Turn msgspec's ``Expected `str`, got `int` - at `$.messages[0].content` `` into an error that names the field."""
     what, _, where = text.partition(" - at `$")
-    param = where.rstrip("`").removeprefix(".")
-    if unknown := re.match(r"Object contains unknown field `(.*)`", what):
-        param = f"{param}.{unknown[1]}" if param else unknown[1]
-        what = unsupported.get(param, "Unknown parameter")
-    elif missing := re.match(r"Object missing required field `(.*)`", what):
-        param = f"{param}.{missing[1]}" if param else missing[1]
-        what = "Missing required parameter"
-    raise InvalidRequest(f"Invalid {param!r}: {what.removesuffix('.')}." if param else f"{what}.", param=param or None)
+    path = where.rstrip("`").removeprefix(".")
+    if unknown := re.match(r"Object contains unknown field `(.*)`", what, re.DOTALL):
+        path = f"{path}.{unknown[1]}" if path else unknown[1]
+        raise invalid(path, unsupported.get(path, "Unknown parameter."))
+    if missing := re.match(r"Object missing required field `(.*)`", what):
+        raise invalid(f"{path}.{missing[1]}" if path else missing[1], "Missing required parameter.")
+    if not path:
+        raise InvalidRequest(f"{what.removesuffix('.')}.")
+    raise invalid(path, f"{what.removesuffix('.')}.")
 
 
 def invalid(param: str, what: str) -> InvalidRequest:
