@@ -21,6 +21,7 @@ def gateway_config(settings: Settings, keys: Keys, *, slots: int) -> GatewayConf
         slots=slots,
         max_waiting=settings.max_waiting,
         max_wait_seconds=settings.max_wait_seconds,
+        keep_alive_seconds=settings.keep_alive_seconds,
         max_body_bytes=settings.max_body_mib << 20,
         scrape_seconds=settings.scrape_seconds,
     )

@@ -90,15 +90,28 @@ class Admission:
         """Wait until nothing is in flight."""
         await self._idle.wait()
 
-    async def _enter(self, key: str, *, again: bool = False) -> None:
+    def check(self, *, again: bool = False) -> None:
+        """Turn away whom `slot` would turn away at once.
+
+        Raises:
+            Overloaded: Too many wait already.
+            ShuttingDown: The gateway is being stopped.
+        """
         if self._closed is not None:
             raise self._closed
-        if self.in_flight < self.slots and not self.waiting:
-            self._take()
-            return
-        if self.waiting >= self._max_waiting and not again:
+        if not self._is_free and self.waiting >= self._max_waiting and not again:
             raise Overloaded(f"{self.waiting} requests wait already; try again later.", retry_after=self._retry_after())
-        await self._wait_for_turn(key)
+
+    @property
+    def _is_free(self) -> bool:
+        return self.in_flight < self.slots and not self.waiting
+
+    async def _enter(self, key: str, *, again: bool = False) -> None:
+        self.check(again=again)
+        if self._is_free:
+            self._take()
+        else:
+            await self._wait_for_turn(key)
 
     async def _wait_for_turn(self, key: str) -> None:
         turn: Turn = asyncio.get_running_loop().create_future()

@@ -19,7 +19,7 @@ from gateway.errors import GatewayError, InternalError, InvalidRequest, MethodNo
 from gateway.generation import Generator, Limits
 from gateway.metrics import Metrics
 from gateway.routes import asgi
-from gateway.routes.generation import GenerationRoute
+from gateway.routes.generation import Engine, GenerationRoute
 from gateway.routes.openapi import document_data_path
 from gateway.routes.small import health_router, metrics_router, models_router
 from gateway.upstream.catalog import Catalog
@@ -54,6 +54,7 @@ class GatewayConfig:
         slots: How many requests may be in flight, until the server itself has said it.
         max_waiting: How many more may wait for a slot.
         max_wait_seconds: And for how long.
+        keep_alive_seconds: How long a stream to a client may be silent; 0 for any time.
         max_body_bytes: The largest request body that is read.
         scrape_seconds: Between two looks at llama-server's own metrics; at least 5.
     """
@@ -64,6 +65,7 @@ class GatewayConfig:
     slots: int = 1
     max_waiting: int = 256
     max_wait_seconds: float = 120.0
+    keep_alive_seconds: float = 10.0
     max_body_bytes: int = 32 << 20
     scrape_seconds: float = 15.0
 
@@ -79,10 +81,8 @@ class Gateway:
         self._upstream_metrics = UpstreamMetrics(target, readiness, config.scrape_seconds)
         self._metrics = Metrics(readiness, admission, self._upstream_metrics)
         self._generator = Generator(target, readiness, catalog, admission, config.limits)
-        self._data_path = {
-            dialect.path: GenerationRoute(dialect, self._generator, self._metrics, config.max_body_bytes)
-            for dialect in (ChatCompletions(),)
-        }
+        engine = Engine(self._generator, self._metrics, config.max_body_bytes, config.keep_alive_seconds)
+        self._data_path = {dialect.path: GenerationRoute(dialect, engine) for dialect in (ChatCompletions(),)}
         self._api = _api(self._lifespan)
         for router in (health_router(readiness), models_router(catalog), metrics_router(self._metrics)):
             self._api.include_router(router)

@@ -3,6 +3,7 @@
     GatewayError                     status  type                    code
     ├── InvalidRequest                  400  invalid_request_error   (given)
     │   ├── BodyTooLarge                413                          request_too_large
+    │   ├── PromptTooLong               400                          context_length_exceeded
     │   ├── NotFound                    404                          (given)
     │   └── MethodNotAllowed            405                          method_not_allowed
     ├── Unauthorized                    401  invalid_request_error   invalid_api_key
@@ -68,6 +69,27 @@ class BodyTooLarge(InvalidRequest):
 
     status = 413
     default_code = "request_too_large"
+
+
+class PromptTooLong(InvalidRequest):
+    """The prompt does not fit a slot's context.
+
+    Attributes:
+        tokens: How long it is.
+        context: The slot's context, which must hold at least one token of the answer too.
+    """
+
+    default_code = "context_length_exceeded"
+
+    def __init__(self, tokens: int, context: int) -> None:
+        super().__init__(
+            # clients look for OpenAI's words
+            f"This model's maximum context length is {context} tokens. However, your prompt resulted in {tokens} "
+            f"tokens; {context - 1} fit.",
+            param="messages",
+        )
+        self.tokens = tokens
+        self.context = context
 
 
 class NotFound(InvalidRequest):

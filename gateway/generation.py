@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from gateway.activity import Activity
 from gateway.admission import RETRY_AFTER_SECONDS
 from gateway.answer import Answer
-from gateway.errors import NotReady, ShuttingDown, UpstreamUnreachable
+from gateway.errors import NotReady, Overloaded, ShuttingDown, UpstreamUnreachable
+from gateway.prompt_size import PromptCheck
 from gateway.upstream.chat import ChatStream, open_chat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from gateway.admission import Admission
     from gateway.readiness import Readiness
@@ -56,12 +57,23 @@ class Generator:
         self._catalog = catalog
         self._admission = admission
         self._limits = limits
+        self._prompt_check = PromptCheck(target, readiness, catalog)
         self.activity = Activity()
         self._running: set[asyncio.Timeout] = set()  # without a limit, until a shutdown sets one
 
+    async def check(self, request: GenerationRequest) -> None:
+        """Refuse at once what waiting would not help.
+
+        Raises:
+            GatewayError: The queue is full, the gateway is being stopped, or the prompt is too long.
+        """
+        with self._explained():
+            self._admission.check()
+        await self._prompt_check.check(request)
+
     @contextlib.asynccontextmanager
     async def answer(
-        self, request: GenerationRequest, *, key: str, restartable: bool
+        self, request: GenerationRequest, *, key: str, restartable: bool, again: bool = False
     ) -> AsyncIterator[tuple[ModelInfo, Answer]]:
         """Hold a slot and the answer to `request`, which has begun but of which nothing has been read.
 
@@ -71,11 +83,12 @@ class Generator:
             request: What to answer.
             key: The name of the client's key; waiting is fair between keys.
             restartable: Whether nothing is sent to the client until the answer is complete.
+            again: Whether it is one more answer of a request that has been let in.
 
         Raises:
             GatewayError: No slot, no server, or it refused the request.
         """
-        async with self._admission.slot(key), self._until_stopped():
+        async with self._slot(key, again=again), self._until_stopped():
             with self.activity.request():
                 model, stream = await self._begin(request)
 
@@ -84,6 +97,11 @@ class Generator:
 
                 with contextlib.closing(Answer(request, stream, reopen, restartable=restartable)) as answer:
                     yield model, answer
+
+    @property
+    def slots(self) -> int:
+        """How many answers are generated side by side."""
+        return self._admission.slots
 
     async def drain(self, seconds: float) -> None:
         """Let nobody in, give running answers `seconds` to end, then end them with an error."""
@@ -97,6 +115,29 @@ class Generator:
         if self._running:
             await self._admission.wait_idle()
             await asyncio.sleep(NOTICE_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def _slot(self, key: str, *, again: bool) -> AsyncIterator[None]:
+        with self._explained():
+            async with self._admission.slot(key, again=again):
+                yield
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say why there is no slot, where it is because those who hold them wait for the server.
+
+        Raises:
+            NotReady: Instead of `Overloaded`.
+        """
+        try:
+            yield
+        except Overloaded as error:
+            report = self._readiness.report()
+            if report.ready:
+                raise
+            raise NotReady(
+                f"The model is not ready ({report.state}). {error.message}", retry_after=report.retry_after
+            ) from None
 
     @contextlib.asynccontextmanager
     async def _until_stopped(self) -> AsyncIterator[None]:

@@ -36,7 +36,7 @@ from fake_upstream import (
     vanish,
 )
 
-from gateway.routes import generation
+from gateway.routes import writers
 from gateway.upstream import connection
 from gateway.upstream.connection import Exchange
 
@@ -278,7 +278,7 @@ async def test_a_slow_reader_that_leaves_is_hung_up_for() -> None:
 
 
 def test_a_client_that_takes_nothing_for_too_long_loses_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "CLIENT_STALL_SECONDS", 0.05)
+    monkeypatch.setattr(writers, "CLIENT_STALL_SECONDS", 0.05)
 
     async def stalled() -> None:
         flood = Flood(24)
