@@ -22,7 +22,7 @@ Types and codes are OpenAI's where it has them: https://platform.openai.com/docs
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class GatewayError(Exception):
@@ -199,6 +199,37 @@ def openai_body(error: GatewayError) -> dict[str, dict[str, str | None]]:
             "code": error.code,
         }
     }
+
+
+ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+"""By status; all others are `api_error`: https://platform.claude.com/docs/en/api/errors"""
+
+
+def anthropic_body(error: GatewayError) -> dict[str, Any]:
+    """Render an error in Anthropic's shape. `param` is ours: it names the field, if one is to blame."""
+    described = {"type": ANTHROPIC_TYPES.get(error.status, "api_error"), "message": _in_anthropics_words(error)}
+    if error.param is not None:
+        described["param"] = error.param
+    return {"type": "error", "error": described}
+
+
+def _in_anthropics_words(error: GatewayError) -> str:
+    """Return the message. Claude Code looks for these words, and then makes the conversation shorter."""
+    if isinstance(error, PromptTooLong):
+        return f"prompt is too long: {error.tokens} tokens > {error.context - 1} maximum"
+    if error.code == PromptTooLong.default_code:
+        return f"prompt is too long: {error.message}"
+    return error.message
 
 
 def headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
