@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     max_waiting: int = Field(256, ge=0, description="How many requests may wait for a slot, before 429.")
     max_wait_seconds: float = Field(120, gt=0, description="How long a request waits for a slot, before 429.")
     keep_alive_seconds: float = Field(
-        10, ge=0, description="How long a stream to a client may be silent, before a keep-alive is sent; 0 for any time."
+        10, ge=0, description="How long a client's stream may be silent, before a keep-alive is sent; 0 for any time."
     )
     silence_seconds: float = Field(
         120, gt=0, description="After so long without a byte from llama-server an answer is given up."

@@ -134,6 +134,8 @@ class StreamWriter:
             elif stalled or not await self._keep_alive():
                 patience.reschedule(0)
                 return
+            else:
+                await asyncio.sleep(self._keep_alive_seconds)
 
     async def _keep_alive(self) -> bool:
         """Send one. Returns whether the client took it."""

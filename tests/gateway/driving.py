@@ -71,10 +71,11 @@ def make_gateway(
     *,
     ready_seconds: float = 5.0,
     silence_seconds: float = 5.0,
+    keys: dict[str, str] | None = None,
     **config: Any,
 ) -> Gateway:
     limits = Limits(ready_seconds=ready_seconds, silence_seconds=silence_seconds)
-    settings = GatewayConfig(keys=KeyRing({"tester": KEY}), limits=limits, **config)
+    settings = GatewayConfig(keys=KeyRing(keys or {"tester": KEY}), limits=limits, **config)
     return Gateway(settings, upstream.target, readiness or FakeReadiness())
 
 

@@ -261,6 +261,7 @@ class FakeUpstream:
         connections: How many connections were accepted, control requests included.
         control: Path to status and body, for everything but chat.
         asked: The paths of the control requests so far.
+        asked_with: And their bodies.
     """
 
     socket_path: Path | None = None
@@ -272,6 +273,7 @@ class FakeUpstream:
     connections: int = 0
     control: dict[str, tuple[int, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    asked_with: list[bytes] = field(default_factory=list)
     target: Target = field(default_factory=Target)
 
     def __post_init__(self) -> None:
@@ -318,11 +320,12 @@ class FakeUpstream:
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         method, path, _ = head.split(b" ", 2)
+        lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        body = await reader.readexactly(int(lengths[0].partition(b":")[2])) if lengths else b""
         if (method, path) != (b"POST", CHAT.encode()):
+            self.asked_with.append(body)
             await self._control(path.decode(), writer)
             return
-        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        body = await reader.readexactly(int(length.partition(b":")[2]))
         call = Call(connection, head, body, writer, asyncio.Event())
         self.calls.append(call)
         self.arrived.put_nowait(call)
