@@ -1,0 +1,88 @@
+"""Anthropic Messages, as Claude Code and Anthropic's SDKs speak it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gateway import errors
+from gateway.dialects.anthropic_messages_answer import MessagesStreamRenderer, event_bytes, messages_body
+from gateway.dialects.anthropic_messages_request import decode, decode_count, shows_thoughts, to_generation
+from gateway.dialects.json_body import too_deep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.dialects.base import AnswerHead
+    from gateway.dialects.complete import CompleteAnswer
+    from gateway.request import GenerationRequest
+    from gateway.thinking import ThinkingPolicy
+    from gateway.thoughts import ThoughtSeal
+
+
+@dataclass(slots=True)
+class ParsedMessages:
+    """A checked request."""
+
+    generation: GenerationRequest
+    stream: bool
+    seal: ThoughtSeal
+    show_thoughts: bool
+    choices: int = 1
+
+    def stream_renderer(self, head: AnswerHead) -> MessagesStreamRenderer:
+        """Return the writer of a streamed answer."""
+        return MessagesStreamRenderer(head, self.seal, show_thoughts=self.show_thoughts)
+
+    def body(self, head: AnswerHead, answers: Sequence[CompleteAnswer]) -> bytes:
+        """Write the answer in one piece."""
+        return messages_body(head, answers[0], self.seal, show_thoughts=self.show_thoughts)
+
+
+class Messages:
+    """The dialect of `POST /v1/messages`.
+
+    Args:
+        policy: How much the model thinks where a request asks for thought and does not say how much.
+        seal: Seals the thoughts of answers, and opens those that come back.
+    """
+
+    path = "/v1/messages"
+    route = "messages"
+    keep_alive = b'event: ping\ndata: {"type": "ping"}\n\n'
+
+    def __init__(self, policy: ThinkingPolicy, seal: ThoughtSeal) -> None:
+        self._policy = policy
+        self._seal = seal
+
+    def parse(self, body: bytes) -> ParsedMessages:
+        """Check a request body.
+
+        Raises:
+            InvalidRequest: It names the field.
+        """
+        try:
+            request = decode(body)
+            generation = to_generation(request, self._policy, self._seal)
+        except RecursionError:
+            raise too_deep() from None
+        return ParsedMessages(generation, bool(request.stream), self._seal, shows_thoughts(request))
+
+    def parse_count(self, body: bytes) -> GenerationRequest:
+        """Check a body whose tokens are to be counted.
+
+        Raises:
+            InvalidRequest: It names the field.
+        """
+        try:
+            return to_generation(decode_count(body), self._policy, self._seal)
+        except RecursionError:
+            raise too_deep() from None
+
+    def error_body(self, error: errors.GatewayError) -> dict[str, Any]:
+        """Render an error that is sent instead of an answer."""
+        return errors.anthropic_body(error)
+
+    def stream_error(self, error: errors.GatewayError) -> bytes:
+        """Write an error event. No end follows: it would say that the answer is complete."""
+        return event_bytes(errors.anthropic_body(error))

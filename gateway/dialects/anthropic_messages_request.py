@@ -1,0 +1,267 @@
+"""Anthropic Messages: the request body.
+
+Field by field after https://platform.claude.com/docs/en/api/messages/create and what Claude Code 2.1 sends, as of
+November 2026. Each top-level field is honoured, ignored because ignoring it keeps its promise (`IGNORED`), or refused
+by name. Within messages and tools unknown fields are ignored, `cache_control` among them: the prefix cache works
+without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from gateway.dialects.anthropic_messages_conversation import to_chat_messages
+from gateway.dialects.anthropic_messages_wire import Message, TextBlock
+from gateway.dialects.json_body import decode_body, invalid
+from gateway.request import GenerationRequest, Json, ToolChoice
+from gateway.thinking import Thinking, ThinkingPolicy, plan_thinking
+
+if TYPE_CHECKING:
+    from gateway.thoughts import ThoughtSeal
+
+IGNORED = {
+    "anthropic_beta": "what is honoured needs no announcement",
+    "anthropic_version": "there is one version",
+    "betas": "what is honoured needs no announcement",
+    "billing_policy": "nothing is billed",
+    "cache_control": "the prefix cache works without it",
+    "compaction": "conversations are not shortened here; one that is too long is an error",
+    "context_management": "nothing is cleared; thoughts older than the last question are not read anyway",
+    "diagnostics": "nothing is diagnosed",
+    "fallback_credit_token": "nothing is billed",
+    "fallbacks": "there is one model",
+    "inference_geo": "there is one place",
+    "metadata": "nothing is stored",
+    "service_tier": "there is one tier",
+    "speed": "there is one speed",
+    "user_profile_id": "nobody is told",
+    "workspace_id": "there is one workspace",
+}
+"""Top-level fields that are accepted and have no effect, with the reason."""
+
+UNSUPPORTED = {
+    "container": "This endpoint runs no code.",
+    "mcp_servers": "This endpoint calls no MCP servers; give their tools as tools.",
+    "thread": "Nothing is stored here; send the whole conversation.",
+}
+"""Top-level fields of Anthropic's that would change the answer and that we cannot honour, with what to say."""
+
+THINKING = (
+    "chat_template_kwargs",
+    "enable_thinking",
+    "output_config",
+    "reasoning_budget",
+    "reasoning_budget_tokens",
+    "reasoning_effort",
+    "thinking",
+    "thinking_budget",
+    "thinking_budget_tokens",
+)
+"""Fields that say something about thinking: Anthropic's, and what users of local models know. `gateway.thinking` reads
+them."""
+
+SAMPLING = ("temperature", "top_p", "top_k")
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+ToolName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{1,128}$(?!\n)")]  # Python's $ lets a last line feed pass
+
+
+class Tool(msgspec.Struct):
+    """A tool of the client's; or, with a `type` other than `custom`, one of Anthropic's, which is left out."""
+
+    name: ToolName | None = None
+    type: str | None = None
+    description: str | None = None
+    input_schema: Json | None = None
+    strict: bool | None = None
+
+
+class _ToolChoice(msgspec.Struct, tag_field="type"):
+    """Whether tools are to be called."""
+
+    disable_parallel_tool_use: bool | None = None
+
+
+class AutoChoice(_ToolChoice, tag="auto"):
+    pass
+
+
+class AnyChoice(_ToolChoice, tag="any"):
+    pass
+
+
+class NoneChoice(_ToolChoice, tag="none"):
+    pass
+
+
+class NamedChoice(_ToolChoice, tag="tool", kw_only=True):
+    name: str
+
+
+class OutputFormat(msgspec.Struct):
+    schema: Json
+    type: Literal["json_schema"] = "json_schema"
+
+
+class OutputConfig(msgspec.Struct, forbid_unknown_fields=True):
+    effort: Any = None
+    format: OutputFormat | None = None
+    task_budget: Any = None  # advice for a model that was trained to heed it
+
+
+class MessagesRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of `POST /v1/messages`."""
+
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    max_tokens: Positive
+    model: str = ""
+    system: str | list[TextBlock] | None = None
+    stream: bool | None = None
+    stop_sequences: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(max_length=64)] | None = None
+    temperature: Probability | None = None
+    top_p: Probability | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    tools: Annotated[list[Tool], Meta(max_length=1024)] | None = None
+    tool_choice: AutoChoice | AnyChoice | NoneChoice | NamedChoice | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None  # the older name of output_config.format
+    # about thinking: see THINKING
+    thinking: Any = None
+    chat_template_kwargs: Any = None
+    enable_thinking: Any = None
+    reasoning_budget: Any = None
+    reasoning_budget_tokens: Any = None
+    reasoning_effort: Any = None
+    thinking_budget: Any = None
+    thinking_budget_tokens: Any = None
+    # accepted and ignored: see IGNORED
+    anthropic_beta: Any = None
+    anthropic_version: Any = None
+    betas: Any = None
+    billing_policy: Any = None
+    cache_control: Any = None
+    compaction: Any = None
+    context_management: Any = None
+    diagnostics: Any = None
+    fallback_credit_token: Any = None
+    fallbacks: Any = None
+    inference_geo: Any = None
+    metadata: Any = None
+    service_tier: Any = None
+    speed: Any = None
+    user_profile_id: Any = None
+    workspace_id: Any = None
+
+
+class CountTokensRequest(MessagesRequest, forbid_unknown_fields=True, kw_only=True):
+    """The body of `POST /v1/messages/count_tokens`."""
+
+    max_tokens: Positive | None = None  # type: ignore[assignment]  # not wanted here, and harmless
+
+
+_decode = msgspec.json.Decoder(MessagesRequest).decode
+_decode_count = msgspec.json.Decoder(CountTokensRequest).decode
+
+
+def decode(body: bytes) -> MessagesRequest:
+    """Check a body's fields.
+
+    Raises:
+        InvalidRequest: It is not JSON, or a field has the wrong type or value, or is unknown; `param` names it.
+    """
+    return decode_body(_decode, body, UNSUPPORTED)
+
+
+def decode_count(body: bytes) -> CountTokensRequest:
+    """Check the fields of a body whose tokens are to be counted.
+
+    Raises:
+        InvalidRequest: As `decode`.
+    """
+    return decode_body(_decode_count, body, UNSUPPORTED)
+
+
+def to_generation(body: MessagesRequest, policy: ThinkingPolicy, seal: ThoughtSeal) -> GenerationRequest:
+    """Map a checked body to the internal request.
+
+    Raises:
+        InvalidRequest: Fields contradict each other, or ask for what the model cannot take.
+    """
+    tools = _tools(body)
+    choice = body.tool_choice
+    messages, images = to_chat_messages(body.system, body.messages, seal)
+    return GenerationRequest(
+        messages=messages,
+        images=tuple(images),
+        thinking=_thinking(body, policy),
+        max_tokens=body.max_tokens,
+        stop=tuple(body.stop_sequences or ()),
+        tools=tools or None,
+        tool_choice=_tool_choice(body, {tool["function"]["name"] for tool in tools}),
+        parallel_tool_calls=False if tools and choice and choice.disable_parallel_tool_use else None,
+        response_format=_response_format(body),
+        sampling={name: value for name in SAMPLING if (value := getattr(body, name)) is not None},
+    )
+
+
+def shows_thoughts(body: MessagesRequest) -> bool:
+    """Return whether the answer holds the thought itself, and not only its seal.
+
+    Raises:
+        InvalidRequest: `thinking.display` is neither.
+    """
+    display = body.thinking.get("display") if isinstance(body.thinking, dict) else None
+    if display not in (None, "summarized", "omitted"):
+        raise invalid("thinking.display", "expected summarized or omitted.")
+    return display != "omitted"
+
+
+def _thinking(body: MessagesRequest, policy: ThinkingPolicy) -> Thinking:
+    """Return the plan. A request that does not ask for thought gets none: its client reads the first block as text."""
+    asked = {name: value for name in THINKING if (value := getattr(body, name)) is not None}
+    if body.output_config is not None:
+        asked["output_config"] = {"effort": body.output_config.effort}
+    return plan_thinking(asked, dataclasses.replace(policy, enabled=False), max_tokens=body.max_tokens)
+
+
+def _response_format(body: MessagesRequest) -> Json | None:
+    wanted = body.output_config.format if body.output_config else None
+    wanted = wanted or body.output_format
+    if wanted is None:
+        return None
+    return {"type": "json_schema", "json_schema": {"name": "output", "schema": wanted.schema, "strict": True}}
+
+
+def _tools(body: MessagesRequest) -> list[Json]:
+    return [_function(tool, f"tools[{i}]") for i, tool in enumerate(body.tools or ()) if tool.type in (None, "custom")]
+
+
+def _function(tool: Tool, where: str) -> Json:
+    if tool.name is None or tool.input_schema is None:
+        raise invalid(f"{where}.{'name' if tool.name is None else 'input_schema'}", "a custom tool needs it.")
+    optional = {"description": tool.description, "strict": tool.strict}
+    return {
+        "type": "function",
+        "function": {
+            "name": tool.name,
+            "parameters": tool.input_schema,
+            **{name: value for name, value in optional.items() if value is not None},
+        },
+    }
+
+
+def _tool_choice(body: MessagesRequest, names: set[str]) -> ToolChoice:
+    choice = body.tool_choice
+    if isinstance(choice, NamedChoice):
+        if choice.name not in names:
+            raise invalid("tool_choice.name", f"there is no tool {choice.name!r} of the client's own.")
+        return ToolChoice("required", frozenset({choice.name}))
+    if isinstance(choice, AnyChoice):
+        if not names:
+            raise invalid("tool_choice", "there are no tools to choose from.")
+        return ToolChoice("required")
+    return ToolChoice("none" if not names or isinstance(choice, NoneChoice) else "auto")
