@@ -28,6 +28,7 @@ class CompleteAnswer:
         self._items: list[Item] = []
         self._open: type[events.ReasoningDelta | events.TextDelta] = events.TextDelta
         self._pieces: list[str] = []  # of the item that is not complete yet
+        self._logprobs: list[events.TokenLogprob] = []  # the same
 
     def add(self, batch: Sequence[events.Event]) -> None:
         """Collect a batch of events."""
@@ -36,6 +37,7 @@ class CompleteAnswer:
                 case events.TextDelta(text, logprobs):
                     self._add_piece(events.TextDelta, text)
                     self.logprobs += logprobs or ()
+                    self._logprobs += logprobs or ()
                 case events.ReasoningDelta(text):
                     self._add_piece(events.ReasoningDelta, text)
                 case events.ToolCall():
@@ -76,6 +78,12 @@ class CompleteAnswer:
         self._pieces.append(text)
 
     def _close(self) -> None:
-        if self._pieces:
-            self._items.append(self._open("".join(self._pieces)))
-            self._pieces = []
+        if not self._pieces:
+            return
+        text = "".join(self._pieces)
+        if self._open is events.TextDelta:
+            self._items.append(events.TextDelta(text, self._logprobs or None))
+        else:
+            self._items.append(events.ReasoningDelta(text))
+        self._pieces = []
+        self._logprobs = []
