@@ -1,17 +1,20 @@
 """One answer, put together from as many attempts as it takes.
 
-An attempt that llama-server cannot read to its end is made again while nothing of it has been sent. One that thought
-and then said nothing is asked for its answer, without thinking: that adds to what was sent and contradicts none of it.
+An attempt that llama-server cannot read to its end, or that lost a part of its text, is made again while no text or
+call of it has been sent: a thought may have been, and the next attempt then thinks on. One that thought and then said
+nothing is asked for its answer, without thinking. Nothing that was sent is ever contradicted.
+
+All attempts share one budget of thought and, of what is sent, one `max_tokens`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.attempt import Attempt
-from gateway.errors import MalformedAnswer, UpstreamDisconnected
-from gateway.events import Finish, PromptRead, Usage
+from gateway.errors import MalformedAnswer, UpstreamFailed, UpstreamSilent, UpstreamUnreachable
+from gateway.events import Finish, PromptRead, ReasoningDelta, TextDelta, ToolCall, Usage
 from gateway.thinking import OFF
 
 if TYPE_CHECKING:
@@ -19,48 +22,72 @@ if TYPE_CHECKING:
 
     from gateway.events import Event
     from gateway.request import GenerationRequest
+    from gateway.thinking import Thinking
     from gateway.upstream.chat import ChatStream
 
     Open = Callable[[GenerationRequest], Awaitable[ChatStream]]
+    Remember = Callable[[str, str], None]
 
-MOST_ATTEMPTS = 3
-MOST_LOST = 2
+MOST_ATTEMPTS: Final = 3
+MOST_LOST: Final = 2
 """A request whose answer broke off is sent a second time but not a third: it may be what brings the server down."""
 
-RETRY_TEMPERATURE = 0.7
+RETRY_TEMPERATURE: Final = 0.7
 """At least so much chance has a second attempt: without any it would be the first one again."""
+
+THOUGHT_BREAK: Final = ReasoningDelta("\n\n")
+"""Between a thought that was sent and broke off, and the next."""
+
+LOST_TEXT: Final = "llama-server dropped a part of the model's answer: it holds a mark that does not belong there."
 
 
 class Restarted:
     """Instead of a batch: what came before is void, and the answer begins anew."""
 
 
-RESTARTED = Restarted()
+RESTARTED: Final = Restarted()
 
 
 class Answer:
     """The events of one answer. Always `close` it: that also cancels what is still being generated."""
 
-    def __init__(self, request: GenerationRequest, stream: ChatStream, reopen: Open, *, restartable: bool) -> None:
-        """Take over a stream that has begun.
+    def __init__(
+        self, request: GenerationRequest, open_stream: Open, *, restartable: bool, remember: Remember | None = None
+    ) -> None:
+        """Prepare; `begin` opens the first attempt.
 
         Args:
-            request: What the stream answers.
-            stream: The first attempt.
-            reopen: Opens another one.
+            request: What to answer.
+            open_stream: Opens an attempt.
             restartable: Whether nothing is sent until the answer is complete, so that it can begin anew until then.
+            remember: Told of each tool call's id and of the thought that led to it.
         """
         self._request = request
-        self._stream = stream
-        self._reopen = reopen
+        self._planned = request  # what the present attempt was asked
+        self._open_stream = open_stream
         self._restartable = restartable
+        self._remember = remember
+        self._stream: ChatStream | None = None
+        self._attempts = 0
         self._past = Usage(0, 0)  # what earlier attempts took
-        self._attempts = 1
-        self._began = False
+        self._kept = 0  # those tokens of earlier attempts that were sent and stand
+        self._has_begun = False
+        self._has_said = False  # whether text or calls were passed on
+        self._thought: list[str] = []  # what was passed on of it
+        self._breaks_thought = False  # whether the next piece of thought begins another one
+
+    async def begin(self) -> None:
+        """Open the first attempt.
+
+        Raises:
+            GatewayError: No server, or it refused the request.
+        """
+        await self._open(self._request)
 
     def close(self) -> None:
         """Free the slot."""
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
 
     async def batches(self) -> AsyncIterator[Sequence[Event] | Restarted]:
         """Yield the events as they come.
@@ -69,62 +96,121 @@ class Answer:
             GatewayError: The answer broke off, and could not be made again.
         """
         while True:
-            attempt = Attempt(self._request)
-            sent = False
+            attempt = Attempt(self._planned)
             try:
-                async for upstream in self._stream.batches():
-                    if batch := self._pass_on(attempt.feed(upstream)):
-                        sent = True
-                        yield batch
-                    if attempt.finish is not None and attempt.finish.stop is not None:
-                        break  # the rest will not be sent, and closing the stream saves generating it
-            except (MalformedAnswer, UpstreamDisconnected) as error:
-                if (sent and not self._restartable) or not self._may_try_again(error):
+                async for batch in self._read(attempt):
+                    yield batch
+                if attempt.lost_text:
+                    raise MalformedAnswer(LOST_TEXT)
+            except UpstreamFailed as error:
+                if not self._may_try_again(error):
                     raise
-                if sent:
-                    self._began = False
+                if self._restartable and self._has_begun:
+                    self._forget()
                     yield RESTARTED
-                await self._again(attempt, self._with_more_chance())
+                await self._again(attempt, thinking=None)
                 continue
-            if self._is_thought_only(attempt):
-                await self._again(attempt, replace(self._request, thinking=OFF))
-                continue
-            yield self._ending(attempt)
-            return
+            if not self._is_thought_only(attempt):
+                yield self._ending(attempt)
+                return
+            await self._again(attempt, thinking=OFF)
+
+    async def _read(self, attempt: Attempt) -> AsyncIterator[Sequence[Event]]:
+        assert self._stream is not None  # noqa: S101 -- `begin` comes first
+        async for upstream in self._stream.batches():
+            if batch := self._pass_on(attempt.feed(upstream)):
+                yield batch
+            if attempt.overthinks and self._planned.thinking.enabled:
+                await self._stream.end_thought()  # what comes of it until then is not passed on
+            if attempt.finish is not None and attempt.finish.stop is not None:
+                return  # the rest will not be sent, and closing the stream saves generating it
 
     def _pass_on(self, batch: list[Event]) -> list[Event]:
-        """Drop the second beginning: an answer has one."""
-        if self._began:
-            return [event for event in batch if not isinstance(event, PromptRead)]
-        self._began = bool(batch)
-        return batch
+        """Note what is sent. A second beginning is dropped: an answer has one."""
+        passed: list[Event] = []
+        for event in batch:
+            match event:
+                case PromptRead() if self._has_begun:
+                    continue
+                case ReasoningDelta(text):
+                    if self._breaks_thought:
+                        self._breaks_thought = False
+                        passed.append(THOUGHT_BREAK)
+                    self._thought.append(text)
+                case TextDelta():
+                    self._has_said = True
+                case ToolCall(call_id):
+                    self._has_said = True
+                    if self._remember is not None and self._thought:
+                        self._remember(call_id, "".join(self._thought))
+            passed.append(event)
+        self._has_begun = self._has_begun or bool(passed)
+        return passed
 
-    def _may_try_again(self, error: MalformedAnswer | UpstreamDisconnected) -> bool:
-        return self._attempts < (MOST_LOST if isinstance(error, UpstreamDisconnected) else MOST_ATTEMPTS)
+    def _forget(self) -> None:
+        """Begin anew: nothing that came before was sent."""
+        self._has_begun = self._has_said = False
+        self._thought = []
+        self._kept = 0
+
+    def _may_try_again(self, error: UpstreamFailed) -> bool:
+        return self._attempts < _most_attempts(error) and (self._restartable or not self._has_said)
 
     def _is_thought_only(self, attempt: Attempt) -> bool:
         """Return whether the model stopped by itself after a thought, with nothing said."""
         said = attempt.has_text or attempt.has_calls
         stopped = attempt.finish is not None and attempt.finish.reason == "stop"
-        return stopped and attempt.has_thought and not said and self._request.thinking != OFF
+        return stopped and attempt.has_thought and not said and self._planned.thinking.enabled
 
-    def _with_more_chance(self) -> GenerationRequest:
-        sampling = dict(self._request.sampling)
-        if "seed" in sampling:
-            sampling["seed"] = (sampling["seed"] + 1) % 2**32
-        if "temperature" in sampling:
-            sampling["temperature"] = max(sampling["temperature"], RETRY_TEMPERATURE)
-        return replace(self._request, sampling=sampling)
-
-    async def _again(self, attempt: Attempt, request: GenerationRequest) -> None:
-        self._stream.close()
+    async def _again(self, attempt: Attempt, *, thinking: Thinking | None) -> None:
+        """Open the next attempt: with `thinking`, or the same again with more chance."""
+        self.close()
         self._past += attempt.usage
-        self._attempts += 1
-        self._request = request
-        self._stream = await self._reopen(request)
+        if self._thought:
+            self._kept += attempt.thought_tokens
+        self._breaks_thought = bool(self._thought)
+        left = self._request.thinking.after(self._past.reasoning_tokens)
+        request = replace(self._request, thinking=thinking or left, max_tokens=self._tokens_left())
+        await self._open(request if thinking else _with_more_chance(request))
+
+    def _tokens_left(self) -> int | None:
+        most = self._request.max_tokens
+        return None if most is None else max(1, most - self._kept)
+
+    async def _open(self, request: GenerationRequest) -> None:
+        """Open an attempt. One that llama-server cannot read may fail at once, instead of in its stream."""
+        while True:
+            self._planned = request
+            self._attempts += 1
+            try:
+                self._stream = await self._open_stream(request)
+            except MalformedAnswer as error:
+                if not self._may_try_again(error):
+                    raise
+                request = _with_more_chance(request)
+            else:
+                return
 
     def _ending(self, attempt: Attempt) -> list[Event]:
         finish = attempt.finish or Finish("stop")
         if finish.reason == "tool_calls" and not attempt.has_calls:
             finish = Finish("length")  # its only call was cut off
         return [finish, self._past + attempt.usage]
+
+
+def _most_attempts(error: UpstreamFailed) -> int:
+    match error:
+        case MalformedAnswer():
+            return MOST_ATTEMPTS
+        case UpstreamSilent() | UpstreamUnreachable():  # it has been waited for long enough, or sent again already
+            return 1
+    return MOST_LOST
+
+
+def _with_more_chance(request: GenerationRequest) -> GenerationRequest:
+    sampling = dict(request.sampling)
+    if "seed" in sampling:
+        sampling["seed"] = (sampling["seed"] + 1) % 2**32
+    if "temperature" in sampling:
+        sampling["temperature"] = max(sampling["temperature"], RETRY_TEMPERATURE)
+    return replace(request, sampling=sampling)

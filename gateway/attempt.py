@@ -1,11 +1,13 @@
-"""What one stream of llama-server's amounts to: its events read, counted, cut at a stop text, calls put together."""
+"""What one stream of llama-server's amounts to: its events read, counted, cut, calls put together."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway import events
+from gateway.marks import MarkFilter
 from gateway.stopping import StopFilter
+from gateway.thinking import OPENING_TOKENS
 from gateway.toolcalls.assembly import CallAssembler
 
 if TYPE_CHECKING:
@@ -13,12 +15,19 @@ if TYPE_CHECKING:
 
     from gateway.request import GenerationRequest
 
+MOST_UNSEEN: Final = 5
+"""So many tokens at the end of a complete answer may leave no trace in it: the end of the turn, and an empty thought,
+which Gemma 4 is known to add (four tokens). More is text that was lost: what follows a stray `<channel|>` or
+`<|channel>` is dropped by llama-server's parser without a word (b11549)."""
+
 
 class Attempt:
     """Reads one upstream stream. Pure: batches in, batches out.
 
     Attributes:
         has_thought, has_text, has_calls: What has come so far.
+        thought_tokens: How long the thought is that was passed on; never more than the request's budget.
+        overthinks: Whether in the last batch a thought went beyond the budget. It is cut off there.
         finish: How it ended, once it has.
         usage: What it took: counted while it comes, and upstream's own word at the end.
     """
@@ -27,13 +36,22 @@ class Attempt:
         self.has_thought = False
         self.has_text = False
         self.has_calls = False
+        self.thought_tokens = 0
+        self.overthinks = False
         self.finish: events.Finish | None = None
+        self._budget = request.thinking.budget
+        self._is_plain = request.response_format is None
         self._stop = StopFilter(request.stop) if request.stop else None
+        # who asks for log-probabilities wants to see every token
+        self._marks = MarkFilter(request.messages) if request.logprobs is None else None
         self._logprobs: list[events.TokenLogprob] = []
         self._calls = CallAssembler()
         self._prompt: events.PromptRead | None = None
+        self._thought: list[events.ReasoningDelta] = []  # pieces whose tokens have not been counted yet
+        self._in_thought = False
+        self._cut_thought = False
         self._written = 0
-        self._thought_tokens = 0
+        self._seen = 0  # tokens up to the last piece
         self._usage: events.Usage | None = None
 
     @property
@@ -45,69 +63,123 @@ class Attempt:
             self._prompt.cached_tokens if self._prompt else 0,
         )
         return events.Usage(
-            counted.prompt_tokens, counted.completion_tokens, counted.cached_tokens, self._thought_tokens
+            counted.prompt_tokens, counted.completion_tokens, counted.cached_tokens, self.thought_tokens
+        )
+
+    @property
+    def lost_text(self) -> bool:
+        """Return whether the model went on to write after the last piece that llama-server passed on.
+
+        Only where that is certain: the fences of a `response_format` and the marks of a call leave no trace either.
+        """
+        stopped = self.finish is not None and self.finish.reason == "stop" and self.finish.stop is None
+        return (
+            stopped
+            and self._is_plain
+            and not self.has_calls
+            and self._prompt is not None  # it was counted at all
+            and self.usage.completion_tokens - self._seen > MOST_UNSEEN
         )
 
     def feed(self, batch: Sequence[events.UpstreamEvent]) -> list[events.Event]:
         """Read a batch. What comes after a stop text is dropped; `finish` is set then."""
         out: list[events.Event] = []
-        thinking = False
+        self.overthinks = False
+        has_piece = False
         for event in batch:
-            if self.finish is not None and not isinstance(event, events.Usage):
+            if self.finish is not None and not isinstance(event, events.Counts | events.Usage):
                 continue
             match event:
                 case events.TextDelta():
-                    thinking = False
-                    self._text(out, event)
+                    has_piece = True
+                    self._end_thought(out)
+                    self._add_text(out, event)
                 case events.ReasoningDelta():
-                    thinking = self.has_thought = True
-                    out.append(event)
+                    has_piece = True
+                    self._thought.append(event)
                 case events.Counts():
-                    self._count(out, event, thinking=thinking)
-                    thinking = False
+                    self._count(out, event, has_piece=has_piece)
+                    has_piece = False
                 case events.ToolCallDelta():
+                    has_piece = True
+                    self._end_thought(out)
                     self._add_calls(out, self._calls.feed(event))
                 case events.Finish():
                     self._end(out, event)
                 case events.Usage():
                     self._usage = event
+        self._pass_thought(out, len(self._thought))
         return out
 
-    def _text(self, out: list[events.Event], event: events.TextDelta) -> None:
+    def _count(self, out: list[events.Event], counts: events.Counts, *, has_piece: bool) -> None:
+        if self._prompt is None:
+            self._prompt = events.PromptRead(counts.prompt_tokens, counts.cached_tokens)
+            out.insert(0, self._prompt)
+        self._written = counts.completion_tokens
+        if self._thought:
+            # A thought's first piece comes with what opens it. That is no part of it, but the line feed is which
+            # follows: llama-server counts so, too.
+            opening = 0 if self._in_thought else OPENING_TOKENS
+            self._pass_thought(out, max(0 if self._in_thought else 1, self._written - self._seen - opening))
+        if has_piece:
+            self._seen = self._written
+
+    def _pass_thought(self, out: list[events.Event], tokens: int) -> None:
+        """Pass on the pieces of thought that `tokens` tokens make up, if the budget still allows for them."""
+        if not self._thought:
+            return
+        self.has_thought = self._in_thought = True
+        if self._cut_thought or (self._budget is not None and self.thought_tokens + tokens > self._budget):
+            self.overthinks = self.overthinks or not self._cut_thought
+            self._cut_thought = True
+        else:
+            self.thought_tokens += tokens
+            out += self._thought
+        self._thought = []
+
+    def _end_thought(self, out: list[events.Event]) -> None:
+        self._pass_thought(out, len(self._thought))
+        self._in_thought = self._cut_thought = False
+
+    def _add_text(self, out: list[events.Event], event: events.TextDelta) -> None:
         if self._stop is None:
-            self.has_text = True
-            out.append(event)
+            self._pass_on(out, event.text, event.logprobs)
             return
         self._logprobs += event.logprobs or []
         text, stop = self._stop.feed(event.text)
-        self._pass_on(out, text)
+        self._pass_on(out, text, self._logprobs_of(text))
         if stop is not None:
+            self._flush(out)
             self.finish = events.Finish("stop", stop)
 
-    def _pass_on(self, out: list[events.Event], text: str) -> None:
-        """Add text that no stop text can begin in, with the log-probabilities of the tokens that it is made of."""
-        if not text:
-            return
-        self.has_text = True
+    def _logprobs_of(self, text: str) -> list[events.TokenLogprob] | None:
+        """Take the log-probabilities of the tokens that `text` is made of."""
         tokens: list[events.TokenLogprob] = []
         length = 0
         while self._logprobs and length < len(text):
             tokens.append(self._logprobs.pop(0))
             length += len(tokens[-1].token)
-        out.append(events.TextDelta(text, tokens or None))
+        return tokens or None
 
-    def _count(self, out: list[events.Event], counts: events.Counts, *, thinking: bool) -> None:
-        if self._prompt is None:
-            self._prompt = events.PromptRead(counts.prompt_tokens, counts.cached_tokens)
-            out.insert(0, self._prompt)
-        if thinking:
-            # the first piece of a thought comes with the marks that open it, which are no part of it
-            self._thought_tokens += counts.completion_tokens - self._written if self._thought_tokens else 1
-        self._written = counts.completion_tokens
+    def _pass_on(self, out: list[events.Event], text: str, logprobs: list[events.TokenLogprob] | None = None) -> None:
+        if self._marks is not None:
+            text = self._marks.feed(text)
+        if text:
+            self.has_text = True
+            out.append(events.TextDelta(text, logprobs))
+
+    def _flush(self, out: list[events.Event]) -> None:
+        """Pass on the text that was held back for a mark."""
+        if self._marks is not None and (text := self._marks.end()):
+            self.has_text = True
+            out.append(events.TextDelta(text))
 
     def _end(self, out: list[events.Event], finish: events.Finish) -> None:
+        self._end_thought(out)
         if self._stop is not None:
-            self._pass_on(out, self._stop.end())
+            text = self._stop.end()
+            self._pass_on(out, text, self._logprobs_of(text))
+        self._flush(out)
         self._add_calls(out, self._calls.end())
         self.finish = finish
 

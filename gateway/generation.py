@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.activity import Activity
 from gateway.admission import RETRY_AFTER_SECONDS
@@ -15,13 +15,15 @@ from gateway.prompt_size import PromptCheck
 from gateway.upstream.chat import ChatStream, open_chat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from gateway.admission import Admission
     from gateway.readiness import Readiness
     from gateway.request import GenerationRequest
     from gateway.upstream.catalog import Catalog, ModelInfo
     from gateway.upstream.target import Target
+
+T = TypeVar("T")
 
 RETRY_DELAY_SECONDS = 0.1
 NOTICE_SECONDS = 0.25
@@ -90,13 +92,31 @@ class Generator:
         """
         async with self._slot(key, again=again), self._until_stopped():
             with self.activity.request():
-                model, stream = await self._begin(request)
+                model: ModelInfo | None = None
 
-                async def reopen(changed: GenerationRequest) -> ChatStream:
-                    return (await self._begin(changed))[1]
+                async def open_stream(planned: GenerationRequest) -> ChatStream:
+                    nonlocal model
+                    model, stream = await self._begin(planned)
+                    return stream
 
-                with contextlib.closing(Answer(request, stream, reopen, restartable=restartable)) as answer:
+                with contextlib.closing(Answer(request, open_stream, restartable=restartable)) as answer:
+                    await answer.begin()
+                    assert model is not None  # noqa: S101 -- what has begun was begun by a model
                     yield model, answer
+
+    async def ask(self, question: Callable[[Target, float], Awaitable[T]], *, key: str) -> tuple[ModelInfo, T]:
+        """Hold a slot, and ask the server something else than for an answer of the model's.
+
+        Args:
+            question: Takes where to ask, and for how many seconds nothing may come.
+            key: The name of the client's key.
+
+        Raises:
+            GatewayError: No slot, no server, or it refused the question.
+        """
+        async with self._slot(key, again=False), self._until_stopped():
+            with self.activity.request():
+                return await self._begin(lambda: question(self._target, self._limits.silence_seconds))
 
     @property
     def slots(self) -> int:
@@ -161,8 +181,16 @@ class Generator:
                 "This server is being stopped; there is no complete answer.", retry_after=RETRY_AFTER_SECONDS
             ) from None
 
-    async def _begin(self, request: GenerationRequest) -> tuple[ModelInfo, ChatStream]:
-        """Open the answer, waiting out restarts.
+    def _opening(self, request: GenerationRequest) -> Callable[[], Awaitable[ChatStream]]:
+        return lambda: open_chat(
+            self._target,
+            request,
+            silence_seconds=self._limits.silence_seconds,
+            on_progress=self.activity.progress,
+        )
+
+    async def _begin(self, ask: Callable[[], Awaitable[T]]) -> tuple[ModelInfo, T]:
+        """Send what is to be asked, waiting out restarts.
 
         A request whose answer broke off before its first byte is sent a second time, but not a third: it may be
         what brought the server down.
@@ -172,7 +200,7 @@ class Generator:
             async with asyncio.timeout(self._limits.ready_seconds) as patience:
                 while True:
                     try:
-                        return await self._try(request, patience)
+                        return await self._try(ask, patience)
                     except NotReady:
                         if self._readiness.report().final:
                             raise
@@ -185,7 +213,7 @@ class Generator:
             report = self._readiness.report()
             raise NotReady(f"The model is not ready ({report.state}).", retry_after=report.retry_after) from None
 
-    async def _try(self, request: GenerationRequest, patience: asyncio.Timeout) -> tuple[ModelInfo, ChatStream]:
+    async def _try(self, ask: Callable[[], Awaitable[T]], patience: asyncio.Timeout) -> tuple[ModelInfo, T]:
         report = await self._readiness.wait_ready()
         if report.final:
             raise NotReady(f"The model server is not running ({report.state}).", retry_after=report.retry_after)
@@ -195,12 +223,6 @@ class Generator:
             model = await self._catalog.current()
             if model.slots != self._admission.slots:
                 self._admission.resize(model.slots)
-            stream = await open_chat(
-                self._target,
-                request,
-                silence_seconds=self._limits.silence_seconds,
-                on_progress=self.activity.progress,
-            )
-            return model, stream
+            return model, await ask()
         finally:
             patience.reschedule(until)

@@ -11,6 +11,8 @@ from gateway import errors
 from gateway.dialects.json_body import too_deep
 from gateway.dialects.openai_chat_answer import ChatStreamRenderer, chat_body
 from gateway.dialects.openai_chat_request import decode, to_generation
+from gateway.dialects.openai_chat_thinking import hides_thought
+from gateway.thinking import ThinkingPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,14 +30,20 @@ class ParsedChat:
     stream: bool
     choices: int
     include_usage: bool
+    show_thought: bool = True
 
     def stream_renderer(self, head: AnswerHead) -> ChatStreamRenderer:
         """Return the writer of a streamed answer."""
-        return ChatStreamRenderer(head, include_usage=self.include_usage, top_logprobs=self.generation.logprobs or 0)
+        return ChatStreamRenderer(
+            head,
+            include_usage=self.include_usage,
+            top_logprobs=self.generation.logprobs or 0,
+            show_thought=self.show_thought,
+        )
 
     def body(self, head: AnswerHead, answers: Sequence[CompleteAnswer]) -> bytes:
         """Write the answer in one piece."""
-        return chat_body(head, answers, top_logprobs=self.generation.logprobs or 0)
+        return chat_body(head, answers, top_logprobs=self.generation.logprobs or 0, show_thought=self.show_thought)
 
 
 class ChatCompletions:
@@ -45,6 +53,9 @@ class ChatCompletions:
     route = "chat_completions"
     keep_alive = b": keep-alive\n\n"
 
+    def __init__(self, policy: ThinkingPolicy = ThinkingPolicy()) -> None:  # noqa: B008 -- it is frozen
+        self._policy = policy
+
     def parse(self, body: bytes) -> ParsedChat:
         """Check a request body.
 
@@ -53,7 +64,8 @@ class ChatCompletions:
         """
         try:
             request = decode(body)
-            generation = to_generation(request)
+            generation = to_generation(request, self._policy)
+            show_thought = not hides_thought(request)
         except RecursionError:
             raise too_deep() from None
         options = request.stream_options
@@ -62,6 +74,7 @@ class ChatCompletions:
             stream=bool(request.stream),
             choices=request.n or 1,
             include_usage=bool(options and options.include_usage),
+            show_thought=show_thought,
         )
 
     def error_body(self, error: errors.GatewayError) -> dict[str, Any]:

@@ -53,8 +53,11 @@ def total_usage(usages: Sequence[events.Usage]) -> events.Usage:
 class ChatStreamRenderer:
     """Writes `chat.completion.chunk` events. What all chunks of an answer share is encoded once."""
 
-    def __init__(self, head: AnswerHead, *, include_usage: bool, top_logprobs: int = 0) -> None:
+    def __init__(
+        self, head: AnswerHead, *, include_usage: bool, top_logprobs: int = 0, show_thought: bool = True
+    ) -> None:
         self._include_usage = include_usage
+        self._show_thought = show_thought
         self._top_logprobs = top_logprobs
         self._usages: list[events.Usage] = []
         shared = {
@@ -74,6 +77,8 @@ class ChatStreamRenderer:
         if choice not in self._choices:
             self._choices[choice] = _ChoiceRenderer(choice, self._opening, self._closing, self._top_logprobs)
         self._usages += [event for event in batch if isinstance(event, events.Usage)]
+        if not self._show_thought:
+            batch = [event for event in batch if not isinstance(event, events.ReasoningDelta)]
         return self._choices[choice].render(batch)
 
     def end(self) -> bytes:
@@ -137,7 +142,9 @@ def tool_call_object(call: events.ToolCall) -> dict[str, Any]:
     return {"id": f"call_{call.id}", "type": "function", "function": function}
 
 
-def chat_body(head: AnswerHead, answers: Sequence[CompleteAnswer], *, top_logprobs: int = 0) -> bytes:
+def chat_body(
+    head: AnswerHead, answers: Sequence[CompleteAnswer], *, top_logprobs: int = 0, show_thought: bool = True
+) -> bytes:
     """Write one `chat.completion` object."""
     return _encode(
         {
@@ -146,17 +153,19 @@ def chat_body(head: AnswerHead, answers: Sequence[CompleteAnswer], *, top_logpro
             "created": head.created,
             "model": head.model,
             "system_fingerprint": head.fingerprint,
-            "choices": [_choice(i, answer, top_logprobs) for i, answer in enumerate(answers)],
+            "choices": [
+                _choice(i, answer, top_logprobs, show_thought=show_thought) for i, answer in enumerate(answers)
+            ],
             "usage": usage_object(total_usage([answer.usage for answer in answers])),
         }
     )
 
 
-def _choice(index: int, answer: CompleteAnswer, top_logprobs: int) -> dict[str, Any]:
+def _choice(index: int, answer: CompleteAnswer, top_logprobs: int, *, show_thought: bool) -> dict[str, Any]:
     calls = [tool_call_object(call) for call in answer.calls]
     text = answer.text
     message: dict[str, Any] = {"role": "assistant", "content": None if calls and not text else text, "refusal": None}
-    if reasoning := answer.reasoning:
+    if show_thought and (reasoning := answer.reasoning):
         message["reasoning_content"] = reasoning
     if calls:
         message["tool_calls"] = calls

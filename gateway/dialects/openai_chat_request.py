@@ -14,8 +14,9 @@ from msgspec import Meta
 
 from gateway.dialects.content import Content
 from gateway.dialects.json_body import decode_body, invalid
+from gateway.dialects.openai_chat_thinking import ThinkingFields, asked_of_thinking
 from gateway.request import GenerationRequest, ImageSource, Json, ToolChoice
-from gateway.thinking import OFF, ON, Thinking
+from gateway.thinking import ThinkingPolicy, plan_thinking
 
 IGNORED = {
     "metadata": "nothing is stored",
@@ -167,11 +168,7 @@ class StreamOptions(msgspec.Struct):
     include_obfuscation: bool | None = None
 
 
-class TemplateKwargs(msgspec.Struct, forbid_unknown_fields=True):
-    enable_thinking: bool | None = None
-
-
-class ChatCompletionRequest(msgspec.Struct, forbid_unknown_fields=True):
+class ChatCompletionRequest(ThinkingFields, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /v1/chat/completions`."""
 
     messages: Annotated[list[Message], Meta(min_length=1)]
@@ -197,8 +194,6 @@ class ChatCompletionRequest(msgspec.Struct, forbid_unknown_fields=True):
     tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    chat_template_kwargs: TemplateKwargs | None = None
     modalities: list[Literal["text"]] | None = None
     # accepted and ignored: see IGNORED
     metadata: Any = None
@@ -224,7 +219,7 @@ def decode(body: bytes) -> ChatCompletionRequest:
     return decode_body(_decode, body, UNSUPPORTED)
 
 
-def to_generation(body: ChatCompletionRequest) -> GenerationRequest:
+def to_generation(body: ChatCompletionRequest, policy: ThinkingPolicy) -> GenerationRequest:
     """Map a checked body to the internal request.
 
     Raises:
@@ -232,11 +227,12 @@ def to_generation(body: ChatCompletionRequest) -> GenerationRequest:
     """
     tools: list[Json] | None = msgspec.to_builtins(body.tools) if body.tools else None
     images: list[ImageSource] = []
+    max_tokens = body.max_completion_tokens or body.max_tokens
     return GenerationRequest(
         messages=[_message(message, f"messages[{i}]", images) for i, message in enumerate(body.messages)],
         images=tuple(images),
-        thinking=_thinking(body),
-        max_tokens=body.max_completion_tokens or body.max_tokens,
+        thinking=plan_thinking(asked_of_thinking(body), policy, max_tokens=max_tokens),
+        max_tokens=max_tokens,
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
         logprobs=_logprobs(body),
         tools=tools,
@@ -245,11 +241,6 @@ def to_generation(body: ChatCompletionRequest) -> GenerationRequest:
         response_format=_response_format(body),
         sampling=_sampling(body),
     )
-
-
-def _thinking(body: ChatCompletionRequest) -> Thinking:
-    asked = body.chat_template_kwargs.enable_thinking if body.chat_template_kwargs else None
-    return OFF if asked is False or (asked is None and body.reasoning_effort == "none") else ON
 
 
 _SAMPLING = (

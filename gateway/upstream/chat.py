@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError, UpstreamDisconnected
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
 
 OK = 200
 DONE = b"[DONE]"
+CONTROL_SECONDS = 5.0
 
 
 class ChatStream:
     """One answer on its way. Always `close` it: that also cancels what is still being generated."""
 
-    def __init__(self, exchange: connection.Exchange, on_progress: Callable[[], None]) -> None:
+    def __init__(self, target: Target, exchange: connection.Exchange, on_progress: Callable[[], None]) -> None:
+        self._target = target
         self._exchange = exchange
         self._on_progress = on_progress
+        self._id = ""
 
     async def batches(self) -> AsyncIterator[list[UpstreamEvent]]:
         """Yield the events as they come: each batch is all that has arrived since the last.
@@ -38,7 +42,7 @@ class ChatStream:
         async for data in self._exchange.chunks():
             batch: list[UpstreamEvent] = []
             try:
-                done = _decode(decoder, data, batch)
+                done = self._decode(decoder, data, batch)
             except GatewayError:
                 if batch:
                     yield batch  # what came before the failure, whether or not it came in the same piece
@@ -53,18 +57,27 @@ class ChatStream:
                 break
         raise UpstreamDisconnected("llama-server's answer ended before it was complete.")
 
+    async def end_thought(self) -> None:
+        """Make the model end the thought that it is writing, if it still is. It can be that this does not succeed."""
+        body = wire.end_thought_request(self._id)
+        with contextlib.suppress(GatewayError):
+            exchange = await connection.post(self._target, wire.CONTROL_PATH, body, silence_seconds=CONTROL_SECONDS)
+            with contextlib.closing(exchange):
+                await exchange.started()
+
     def close(self) -> None:
         """Free the connection, and with it the slot."""
         self._exchange.close()
 
-
-def _decode(decoder: SSEDecoder, data: bytes, batch: list[UpstreamEvent]) -> bool:
-    """Add the events that `data` completes to `batch`. Returns whether the end mark was among them."""
-    for payload in decoder.feed(data):
-        if payload == DONE:
-            return True
-        batch += wire.decode_events(payload)
-    return False
+    def _decode(self, decoder: SSEDecoder, data: bytes, batch: list[UpstreamEvent]) -> bool:
+        """Add the events that `data` completes to `batch`. Returns whether the end mark was among them."""
+        for payload in decoder.feed(data):
+            if payload == DONE:
+                return True
+            if not self._id:
+                self._id = wire.decode_id(payload)
+            batch += wire.decode_events(payload)
+        return False
 
 
 async def open_chat(
@@ -95,4 +108,4 @@ async def open_chat(
     except BaseException:
         exchange.close()
         raise
-    return ChatStream(exchange, on_progress)
+    return ChatStream(target, exchange, on_progress)

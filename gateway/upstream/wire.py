@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.thinking import Thinking
 
 CHAT_PATH = b"/v1/chat/completions"
+CONTROL_PATH = b"/v1/chat/completions/control"
 
 MALFORMED = "does not match the expected"
 """Within what llama-server says of an answer that it cannot read: "The model produced output that does not match the
@@ -84,11 +85,16 @@ class _Chunk(msgspec.Struct, gc=False):
     error: _Error | None = None
 
 
+class _Identified(msgspec.Struct, gc=False):
+    id: str = ""
+
+
 class _ErrorBody(msgspec.Struct, gc=False):
     error: _Error
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_id = msgspec.json.Decoder(_Identified).decode
 _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 
 
@@ -137,12 +143,32 @@ def _tools(request: GenerationRequest) -> dict[str, Any]:
 def _thinking(thinking: Thinking) -> dict[str, Any]:
     """Return the template's switch, and the budget that is enforced while sampling.
 
-    Off is both: the model may open a thought by itself, whatever the prompt says.
+    Off is both: the model may open a thought by itself, whatever the prompt says. The budget begins anew with every
+    thought of an answer, so a thought that goes beyond what is left must be ended from outside: `reasoning_control`
+    allows `end_thought_request`.
     """
     return {
         "chat_template_kwargs": {"enable_thinking": thinking.enabled},
         "reasoning_budget_tokens": thinking.budget if thinking.enabled else 0,
+        "reasoning_control": True if thinking.enabled and thinking.budget is not None else None,
     }
+
+
+def end_thought_request(answer_id: str) -> bytes:
+    """Return the body that ends the thought under way in an answer, if there is one.
+
+    Args:
+        answer_id: The answer's `id` in its chunks.
+    """
+    return msgspec.json.encode({"id": answer_id, "action": "reasoning_end"})
+
+
+def decode_id(payload: bytes) -> str:
+    """Return the `id` of the answer that a chunk belongs to, or nothing if it has none."""
+    try:
+        return _decode_id(payload).id
+    except UNREADABLE:
+        return ""
 
 
 def decode_events(payload: bytes) -> list[events.UpstreamEvent]:

@@ -283,6 +283,7 @@ class FakeUpstream:
             "/props": (200, _props(self.slots)),
             "/v1/models": (200, MODELS),
             "/metrics": (200, METRICS.encode()),
+            f"{CHAT}/control": (200, {"success": True}),
         } | self.control
 
     @contextlib.asynccontextmanager

@@ -276,7 +276,15 @@ async def test_the_upstream_is_always_asked_for_a_stream_and_sees_nothing_of_the
         async with client_of(make_gateway(upstream), headers) as client:
             await client.post(CHAT, json=body | {"user": "me", "metadata": {"a": "b"}, "model": "x"})
         (call,) = upstream.calls
-        assert call.body == {**PLAIN, "stream": True, "stream_options": {"include_usage": True}}
+        assert call.body == {
+            **PLAIN,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "timings_per_token": True,
+            "chat_template_kwargs": {"enable_thinking": True},
+            "reasoning_budget_tokens": 8192,
+            "reasoning_control": True,
+        }
         names = [line.partition(b":")[0] for line in call.head.strip().split(b"\r\n")[1:]]
         assert names == [b"host", b"content-type", b"content-length"]
 

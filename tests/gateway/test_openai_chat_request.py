@@ -10,9 +10,10 @@ import pytest
 
 from gateway.dialects.openai_chat import ChatCompletions
 from gateway.dialects.openai_chat_request import IGNORED, UNSUPPORTED, ChatCompletionRequest
+from gateway.dialects.openai_chat_thinking import ThinkingFields
 from gateway.errors import InvalidRequest
 from gateway.request import GenerationRequest, ImageSource, ToolChoice
-from gateway.thinking import OFF
+from gateway.thinking import OFF, Thinking, ThinkingPolicy
 from gateway.upstream.wire import encode_request
 
 HI = {"role": "user", "content": "Hi"}
@@ -26,7 +27,7 @@ ALWAYS = {
 }
 NO_TOOLS: dict[str, Any] = {"tool_choice": ToolChoice("none")}
 
-parse = ChatCompletions().parse
+parse = ChatCompletions(ThinkingPolicy(budget=None)).parse
 
 
 def with_hi(**fields: Any) -> dict[str, Any]:
@@ -252,7 +253,7 @@ def test_what_is_not_json_is_refused_as_that(body: bytes) -> None:
         (with_hi(model=5), "got `int`", "model"),
         (with_hi(modalities=["text", "audio"]), "Invalid enum value 'audio'", "modalities[1]"),
         (with_hi(parallel_tool_calls="no"), "got `str`", "parallel_tool_calls"),
-        (with_hi(reasoning_effort="extreme"), "Invalid enum value 'extreme'", "reasoning_effort"),
+        (with_hi(reasoning_effort="extreme"), "expected none, minimal", "reasoning_effort"),
         (with_hi(response_format="json"), "got `str`", "response_format"),
         (with_hi(response_format={}), "Missing required", "response_format.type"),
         (with_hi(response_format={"type": "xml"}), "Invalid value 'xml'", "response_format.type"),
@@ -275,7 +276,7 @@ def test_what_is_not_json_is_refused_as_that(body: bytes) -> None:
         (with_hi(chat_template_kwargs={"tools": []}), "Unknown parameter", "chat_template_kwargs.tools"),
         (
             with_hi(chat_template_kwargs={"enable_thinking": "true"}),
-            "got `str`",
+            "expected true or false",
             "chat_template_kwargs.enable_thinking",
         ),
     ],
@@ -351,9 +352,8 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "x-unknown
                     "tool_choice",
                     "parallel_tool_calls",
                     "response_format",
-                    "reasoning_effort",
-                    "chat_template_kwargs",
                     "modalities",
+                    *ThinkingFields.__struct_fields__,
                     *IGNORED,
                 ]
             )
@@ -363,9 +363,17 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "x-unknown
             id="null is as good as nothing",
         ),
         pytest.param(
-            with_hi(max_tokens=5, max_completion_tokens=7), {"max_tokens": 7}, {"max_tokens": 7}, id="the newer limit"
+            with_hi(max_tokens=50, max_completion_tokens=70),
+            {"max_tokens": 70, "thinking": Thinking(budget=32)},
+            {"max_tokens": 70, "reasoning_budget_tokens": 32, "reasoning_control": True},
+            id="the newer limit",
         ),
-        pytest.param(with_hi(max_tokens=5), {"max_tokens": 5}, {"max_tokens": 5}, id="the older limit"),
+        pytest.param(
+            with_hi(max_tokens=50),
+            {"max_tokens": 50, "thinking": Thinking(budget=22)},
+            {"max_tokens": 50, "reasoning_budget_tokens": 22, "reasoning_control": True},
+            id="the older limit",
+        ),
         pytest.param(with_hi(stop="\n"), {"stop": ("\n",)}, {}, id="one stop"),
         pytest.param(with_hi(stop=["a", "b"]), {"stop": ("a", "b")}, {}, id="stops"),
         pytest.param(
@@ -539,6 +547,12 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "x-unknown
             )
             for fields in ({"reasoning_effort": "none"}, {"chat_template_kwargs": {"enable_thinking": False}})
         ],
+        pytest.param(
+            with_hi(reasoning={"max_tokens": 9, "summary": "auto"}),
+            {"thinking": Thinking(budget=9)},
+            {"reasoning_budget_tokens": 9, "reasoning_control": True},
+            id="a budget",
+        ),
         pytest.param(with_hi(chat_template_kwargs={}), {}, {}, id="no template switches"),
         pytest.param(
             with_hi(chat_template_kwargs={"enable_thinking": None}), {}, {}, id="a template switch without a value"

@@ -27,6 +27,7 @@ from gateway.errors import GatewayError, InvalidRequest, UpstreamDisconnected, U
 from gateway.events import Finish, TextDelta, Usage
 from gateway.request import GenerationRequest
 from gateway.upstream.chat import ChatStream, open_chat
+from gateway.upstream.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,7 +51,7 @@ class Pieces:
 
 
 def stream_of(*pieces: bytes) -> ChatStream:
-    return ChatStream(cast("Exchange", Pieces(*pieces)), lambda: None)
+    return ChatStream(Target(), cast("Exchange", Pieces(*pieces)), lambda: None)
 
 
 async def batches_of(stream: ChatStream) -> list[list[UpstreamEvent]]:

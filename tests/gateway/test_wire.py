@@ -80,6 +80,7 @@ def test_everything_that_may_go_upstream() -> None:
         "parallel_tool_calls": False,
         "response_format": {"type": "json_object"},
         "reasoning_budget_tokens": 50,
+        "reasoning_control": True,
         "temperature": 0.5,
         "top_k": 3,
         **ALWAYS,
