@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.activity import Activity
@@ -12,6 +13,7 @@ from gateway.admission import RETRY_AFTER_SECONDS
 from gateway.answer import Answer
 from gateway.errors import NotReady, Overloaded, ShuttingDown, UpstreamUnreachable
 from gateway.prompt_size import PromptCheck
+from gateway.thought_memory import ThoughtMemory
 from gateway.upstream.chat import ChatStream, open_chat
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Generator:
         self._admission = admission
         self._limits = limits
         self._prompt_check = PromptCheck(target, readiness, catalog)
+        self._thoughts = ThoughtMemory()
         self.activity = Activity()
         self._running: set[asyncio.Timeout] = set()  # without a limit, until a shutdown sets one
 
@@ -96,10 +99,13 @@ class Generator:
 
                 async def open_stream(planned: GenerationRequest) -> ChatStream:
                     nonlocal model
-                    model, stream = await self._begin(planned)
+                    model, stream = await self._begin(self._opening(planned))
                     return stream
 
-                with contextlib.closing(Answer(request, open_stream, restartable=restartable)) as answer:
+                remember = functools.partial(self._thoughts.remember, key)
+                request = replace(request, messages=self._thoughts.recall(key, request.messages))
+                answer = Answer(request, open_stream, restartable=restartable, remember=remember)
+                with contextlib.closing(answer):
                     await answer.begin()
                     assert model is not None  # noqa: S101 -- what has begun was begun by a model
                     yield model, answer
