@@ -1,0 +1,194 @@
+"""Text on its way to the client, and the calls that are written out at its end.
+
+Text passes as it comes. What could be the beginning of a written-out call is held back, and given out unchanged as
+soon as it turns out to be text. Where a call may begin:
+
+- at the mark `<|tool_call>` or `<tool_call>`, anywhere but in a code fence;
+- at the word `call:` and the beginning of a declared name, as the first thing on a line, not in a code fence;
+- at the beginning of the answer, if that is the beginning of a call as JSON.
+
+It is one only if it is complete and reaches the text's end: see `gateway.toolcalls.written_calls`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gateway.toolcalls.gemma_syntax import NotACall
+from gateway.toolcalls.written_calls import BARE, MARKED, TAGGED, read_gemma, read_json, read_tagged
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gateway.events import ToolCall
+
+SMALL = 64
+"""Held text of up to so many characters is looked at again with each piece; longer, when it has grown by half."""
+
+_STARTS = (MARKED, TAGGED, BARE)
+_START = re.compile("|".join(map(re.escape, _STARTS)))
+_BEGUN = re.compile(
+    "(?:"
+    + "|".join(f"(?:{re.escape(start[:size])})" for start in _STARTS for size in range(len(start) - 1, 0, -1))
+    + r")\Z"
+)
+_FENCE = "```"
+
+
+class TextHold:
+    """Holds back what may be a call. Pure; the text may come in any pieces."""
+
+    def __init__(self, names: Collection[str], *, whole_json: bool = True) -> None:
+        """Watch for calls.
+
+        Args:
+            names: The declared tools' names.
+            whole_json: Whether a text that is JSON as a whole can be a call.
+        """
+        self._names = frozenset(names)
+        self._held = ""
+        self._look_at = 0  # how long the held text must be to be looked at again
+        self._heads = _json_heads(self._names) if whole_json else ()
+        self._place = _Place()
+
+    def feed(self, text: str) -> str:
+        """Return what of the text so far is no call."""
+        self._held += text
+        if len(self._held) < self._look_at:
+            return ""
+        passed = ""
+        while self._held:
+            passed += self._pass_on(self._next_start())
+            if not self._held:
+                break
+            if self._may_be_call():
+                size = len(self._held)
+                self._look_at = 0 if size < SMALL else size + size // 2
+                return passed
+            passed += self._pass_on(1)
+        self._look_at = 0
+        return passed
+
+    def end(self) -> tuple[str, list[ToolCall]]:
+        """Return the rest of the text, and the calls that come after it. Their ids are empty."""
+        self._look_at = 0
+        passed = ""
+        while self._held:
+            passed += self._pass_on(self._next_start())
+            try:
+                calls = self._read() if self._held else []
+            except NotACall:
+                calls = []
+            if calls:
+                self._held = ""
+                return passed, calls
+            passed += self._pass_on(1)
+        return passed, []
+
+    def _pass_on(self, size: int) -> str:
+        passed, self._held = self._held[:size], self._held[size:]
+        self._place.go(passed)
+        return passed
+
+    def _next_start(self) -> int:
+        """Return where in the held text a call may begin; its length if nowhere."""
+        if self._place.at_beginning and self._heads:
+            return 0
+        at = 0
+        while found := _START.search(self._held, at) or _BEGUN.search(self._held, at):
+            if self._place.allows(self._held[: found.start()], bare=self._held[found.start()] == BARE[0]):
+                return found.start()
+            at = found.start() + 1
+        return len(self._held)
+
+    def _may_be_call(self) -> bool:
+        if self._place.at_beginning and self._may_be_json():
+            return True
+        begun = any(start.startswith(self._held) for start in _STARTS)
+        if begun or not self._held.startswith(_STARTS):
+            return begun
+        try:
+            self._read_marked()
+        except NotACall as failure:
+            return failure.unfinished
+        return True
+
+    def _may_be_json(self) -> bool:
+        dense = "".join(self._held.split())
+        if not any(head.startswith(dense) or dense.startswith(head) for head in self._heads):
+            return False
+        try:
+            read_json(self._held, self._names)
+        except NotACall as failure:
+            return failure.unfinished or any(head.startswith(dense) for head in self._heads)
+        return True
+
+    def _read(self) -> list[ToolCall]:
+        if self._place.at_beginning and self._heads:
+            try:
+                return read_json(self._held, self._names)
+            except NotACall:
+                pass
+        return self._read_marked() if self._held.startswith(_STARTS) else []
+
+    def _read_marked(self) -> list[ToolCall]:
+        if self._held.startswith(TAGGED):
+            return read_tagged(self._held, 0, self._names)
+        return read_gemma(self._held, 0, self._names)
+
+
+class _Place:
+    """What the text that has been passed on says about the place after it."""
+
+    def __init__(self) -> None:
+        self.at_beginning = True
+        self._blank_line = True
+        self._ticks = 0  # those that the text ends with
+        self._fences = 0  # complete ones before them
+
+    def go(self, text: str) -> None:
+        if not text:
+            return
+        self.at_beginning = False
+        self._blank_line, self._ticks, self._fences = self._after(text)
+
+    def allows(self, text: str, *, bare: bool) -> bool:
+        """Return whether a call may begin after `text`, with its mark or bare."""
+        blank_line, ticks, fences = self._after(text)
+        in_fence = (fences + ticks // len(_FENCE)) % 2 == 1
+        return not in_fence and (blank_line or not bare)
+
+    def _after(self, text: str) -> tuple[bool, int, int]:
+        last = text.rsplit("\n", 1)
+        blank = not last[-1].strip() and (len(last) > 1 or self._blank_line)
+        ticks, fences = self._ticks, self._fences
+        for run in re.finditer("`+|[^`]+", text):
+            if run[0][0] == "`":
+                ticks += len(run[0])
+            else:
+                fences, ticks = fences + ticks // len(_FENCE), 0
+        return blank, ticks, fences
+
+
+def _json_heads(names: Collection[str]) -> tuple[str, ...]:
+    """Return how a call as JSON can begin, white space left out."""
+    keys = [f'{{"name":"{name}"' for name in sorted(names)]
+    keys += ['{"arguments":{', '{"parameters":{', '{"arguments":"', '{"parameters":"', '{"type":"function"', '{"id":"']
+    return tuple(
+        f"{fence}{bracket}{key}"
+        for fence in ("", "```", "```json", "```tool_call")
+        for bracket in ("", "[")
+        for key in keys
+    )
+
+
+def find_calls(text: str, names: Collection[str], *, whole_json: bool = True) -> tuple[str, list[ToolCall]]:
+    """Return what of a whole text is text, and the calls that are written out at its end. Their ids are empty.
+
+    For a thought, `whole_json` is better off: a model thinks in JSON without calling.
+    """
+    hold = TextHold(names, whole_json=whole_json)
+    passed = hold.feed(text)
+    rest, calls = hold.end()
+    return passed + rest, calls
