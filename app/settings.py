@@ -51,6 +51,21 @@ class Settings(BaseSettings):
     silence_seconds: float = Field(
         120, gt=0, description="After so long without a byte from llama-server an answer is given up."
     )
+    thinking: bool = Field(True, description="Whether the model thinks where a request does not say it.")
+    thinking_budget: int = Field(
+        8192,
+        ge=-1,
+        le=2**31 - 1,
+        description="How much it then thinks, in tokens; -1 for no bound. Requests may ask for more.",
+    )
+    answer_reserve: int = Field(
+        1024, ge=0, description="So many tokens of a request's `max_tokens`, at most half, are kept for the answer."
+    )
+    seal_secret: SecretStr | None = Field(
+        None,
+        description="Seals the thoughts that clients keep and give back. Several, separated by commas: the first "
+        "seals, all open. If not set, it is made from the API keys.",
+    )
     drain_seconds: float = Field(5, ge=0, description="How long running answers may go on after SIGTERM.")
     max_body_mib: int = Field(32, ge=1, le=1024, description="The largest request body that is read, in MiB.")
     scrape_seconds: float = Field(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -55,6 +55,11 @@ class SecretSeal:
         if not secret_texts or not all(secret_texts):
             raise ValueError("a seal needs a secret")
         self._ciphers = [AESGCM(_derive(secret)) for secret in secret_texts]
+
+    @classmethod
+    def made_up(cls) -> Self:
+        """Return one whose secret nobody else has: only this process can open what it seals."""
+        return cls([secrets.token_bytes(KEY_BYTES)])
 
     def seal(self, thought: str) -> str:
         """Return the sealed thought, as URL-safe text."""
