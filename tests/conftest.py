@@ -116,6 +116,17 @@ def start_warmgate() -> Iterator[Callable[..., Warmgate]]:
     _kill(started)
 
 
+@pytest.fixture
+def gateway_before(start_warmgate: Callable[..., Warmgate]) -> Callable[[Path], Warmgate]:
+    """Return a function that starts `warmgate gateway` before a server that listens on a socket."""
+
+    def start(socket_path: Path) -> Warmgate:
+        arguments = ("gateway", "--upstream", f"unix:{socket_path}", "--port", "0")
+        return start_warmgate(*arguments, WARMGATE_API_KEYS=f"tests:{KEY}").ready()
+
+    return start
+
+
 @pytest.fixture(scope="session")
 def warmgate() -> Iterator[Warmgate]:
     """Return one `warmgate serve` for all tests that leave it as they found it."""

@@ -1,0 +1,93 @@
+"""A scripted model behind the real gateway: it thinks, calls one tool, and repeats what the tool said.
+
+The small real models of the test suite cannot act on an agent's prompt of 10,000 tokens. What this one sends is
+llama-server's wire format, so everything between it and a client is the real thing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anyio.from_thread import start_blocking_portal
+from fake_upstream import (
+    DONE,
+    ENDING,
+    ROLE,
+    FakeUpstream,
+    answer,
+    call_begins,
+    call_goes_on,
+    finish,
+    text,
+    thought,
+    usage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fake_upstream import Call
+
+CONTEXT_TOKENS = 65_536
+THOUGHT = "The marker is in a file, so I look into that file."
+PREFIX = "The tool says: "
+COUNT_PATH = "/v1/chat/completions/input_tokens"
+
+
+@dataclass(frozen=True)
+class FakeModel:
+    """The model.
+
+    Attributes:
+        socket_path: Where its server listens.
+        tool: The tool that it calls.
+        arguments: And what with.
+        upstream: Its server, which keeps the requests.
+    """
+
+    socket_path: Path
+    tool: str
+    arguments: dict[str, Any]
+    upstream: FakeUpstream
+
+    @property
+    def conversations(self) -> list[list[dict[str, Any]]]:
+        """The messages of every request so far, as they came out of the gateway."""
+        return [call.body["messages"] for call in self.upstream.calls]
+
+    async def act(self, call: Call) -> None:
+        """Answer one request: with the tool's result if that came last, with a call of the tool if not."""
+        last = call.body["messages"][-1]
+        if last["role"] == "tool":
+            await answer(ROLE, text(PREFIX), text(_text_of(last["content"])), *ENDING)(call)
+            return
+        begins = call_begins(0, "Vx0qmTfRZq1KpGcu", self.tool)
+        goes_on = call_goes_on(0, json.dumps(self.arguments))
+        await answer(ROLE, thought(THOUGHT), begins, goes_on, finish("tool_calls"), usage(), DONE)(call)
+
+
+@contextlib.contextmanager
+def serving(directory: Path, tool: str, arguments: dict[str, Any]) -> Iterator[FakeModel]:
+    """Serve a model that calls `tool`, in a thread of its own, on a socket in `directory`."""
+    upstream = FakeUpstream(directory / "llama.sock", control={"/props": (200, _props()), COUNT_PATH: (200, _count())})
+    model = FakeModel(directory / "llama.sock", tool, arguments, upstream)
+    upstream.default = model.act
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(upstream.listening()):
+        yield model
+
+
+def _props() -> dict[str, Any]:
+    settings = {"n_ctx": CONTEXT_TOKENS, "params": {"seed": 4294967295}}
+    return {"total_slots": 1, "default_generation_settings": settings, "build_info": "b11549-fake"}
+
+
+def _count() -> dict[str, Any]:
+    return {"input_tokens": 10_000}
+
+
+def _text_of(content: str | list[dict[str, Any]]) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
