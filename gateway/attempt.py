@@ -103,6 +103,7 @@ class Attempt:
                 case events.ToolCallDelta():
                     has_piece = True
                     self._end_thought(out)
+                    self._end_text(out)
                     self._add_calls(out, self._calls.feed(event))
                 case events.Finish():
                     self._end(out, event)
@@ -168,6 +169,13 @@ class Attempt:
             self.has_text = True
             out.append(events.TextDelta(text, logprobs))
 
+    def _end_text(self, out: list[events.Event]) -> None:
+        """Pass on all text that was held back."""
+        if self._stop is not None:
+            text = self._stop.end()
+            self._pass_on(out, text, self._logprobs_of(text))
+        self._flush(out)
+
     def _flush(self, out: list[events.Event]) -> None:
         """Pass on the text that was held back for a mark."""
         if self._marks is not None and (text := self._marks.end()):
@@ -176,10 +184,7 @@ class Attempt:
 
     def _end(self, out: list[events.Event], finish: events.Finish) -> None:
         self._end_thought(out)
-        if self._stop is not None:
-            text = self._stop.end()
-            self._pass_on(out, text, self._logprobs_of(text))
-        self._flush(out)
+        self._end_text(out)
         self._add_calls(out, self._calls.end())
         self.finish = finish
 

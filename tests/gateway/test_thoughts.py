@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import string
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.request import Json
 from gateway.thought_memory import ThoughtMemory
 from gateway.thoughts import PREFIX, SecretSeal
+
+if TYPE_CHECKING:
+    from gateway.request import Json
 
 SEAL = SecretSeal([b"a secret"])
 SEALED = SEAL.seal("I must call the tool.")
