@@ -66,6 +66,15 @@ class Settings(BaseSettings):
         description="Seals the thoughts that clients keep and give back. Several, separated by commas: the first "
         "seals, all open. If not set, it is made from the API keys.",
     )
+    image_urls: Literal["none", "https", "http"] = Field(
+        "https", description="Which images' URLs are fetched; `http` allows both. `data:` URLs are always taken."
+    )
+    image_max_count: int = Field(16, ge=0, description="How many images a request may hold.")
+    image_max_mib: int = Field(10, ge=1, le=1024, description="The largest image, in MiB.")
+    image_total_mib: int = Field(20, ge=1, le=1024, description="The most that a request's images take, in MiB.")
+    image_max_megapixels: int = Field(50, ge=1, description="The largest picture; a request may hold twice as much.")
+    image_seconds: float = Field(20, gt=0, description="How long a request waits for its images to be fetched.")
+    image_fetches: int = Field(16, ge=1, description="How many images are fetched at once, for all requests together.")
     drain_seconds: float = Field(5, ge=0, description="How long running answers may go on after SIGTERM.")
     max_body_mib: int = Field(32, ge=1, le=1024, description="The largest request body that is read, in MiB.")
     scrape_seconds: float = Field(

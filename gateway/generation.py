@@ -12,6 +12,7 @@ from gateway.activity import Activity
 from gateway.admission import RETRY_AFTER_SECONDS
 from gateway.answer import Answer
 from gateway.errors import NotReady, Overloaded, ShuttingDown, UpstreamUnreachable
+from gateway.images.resolving import check_vision
 from gateway.prompt_size import PromptCheck
 from gateway.thought_memory import ThoughtMemory
 from gateway.upstream.chat import ChatStream, open_chat
@@ -122,7 +123,7 @@ class Generator:
         """
         async with self._slot(key, again=False), self._until_stopped():
             with self.activity.request():
-                return await self._begin(lambda: question(self._target, self._limits.silence_seconds))
+                return await self._begin(lambda _: question(self._target, self._limits.silence_seconds))
 
     @property
     def slots(self) -> int:
@@ -187,15 +188,19 @@ class Generator:
                 "This server is being stopped; there is no complete answer.", retry_after=RETRY_AFTER_SECONDS
             ) from None
 
-    def _opening(self, request: GenerationRequest) -> Callable[[], Awaitable[ChatStream]]:
-        return lambda: open_chat(
-            self._target,
-            request,
-            silence_seconds=self._limits.silence_seconds,
-            on_progress=self.activity.progress,
-        )
+    def _opening(self, request: GenerationRequest) -> Callable[[ModelInfo], Awaitable[ChatStream]]:
+        async def open_stream(model: ModelInfo) -> ChatStream:
+            check_vision(model, request.images)
+            return await open_chat(
+                self._target,
+                request,
+                silence_seconds=self._limits.silence_seconds,
+                on_progress=self.activity.progress,
+            )
 
-    async def _begin(self, ask: Callable[[], Awaitable[T]]) -> tuple[ModelInfo, T]:
+        return open_stream
+
+    async def _begin(self, ask: Callable[[ModelInfo], Awaitable[T]]) -> tuple[ModelInfo, T]:
         """Send what is to be asked, waiting out restarts.
 
         A request whose answer broke off before its first byte is sent a second time, but not a third: it may be
@@ -219,7 +224,7 @@ class Generator:
             report = self._readiness.report()
             raise NotReady(f"The model is not ready ({report.state}).", retry_after=report.retry_after) from None
 
-    async def _try(self, ask: Callable[[], Awaitable[T]], patience: asyncio.Timeout) -> tuple[ModelInfo, T]:
+    async def _try(self, ask: Callable[[ModelInfo], Awaitable[T]], patience: asyncio.Timeout) -> tuple[ModelInfo, T]:
         report = await self._readiness.wait_ready()
         if report.final:
             raise NotReady(f"The model server is not running ({report.state}).", retry_after=report.retry_after)
@@ -229,6 +234,6 @@ class Generator:
             model = await self._catalog.current()
             if model.slots != self._admission.slots:
                 self._admission.resize(model.slots)
-            return model, await ask()
+            return model, await ask(model)
         finally:
             patience.reschedule(until)

@@ -1,4 +1,4 @@
-"""What the server says it is: model, slots, context. Asked once for each server process."""
+"""What the server says it is: model, slots, context, images. Asked once for each server process."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
         slots: How many requests it decodes side by side.
         ctx_per_slot: Context of each slot, in tokens.
         fingerprint: The engine's build, OpenAI's `system_fingerprint`.
+        vision: Whether it takes images.
     """
 
     id: str
@@ -34,6 +35,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     slots: int
     ctx_per_slot: int
     fingerprint: str
+    vision: bool = False
 
 
 class _Model(msgspec.Struct):
@@ -49,10 +51,15 @@ class _GenerationSettings(msgspec.Struct):
     n_ctx: int
 
 
+class _Modalities(msgspec.Struct):
+    vision: bool = False
+
+
 class _Props(msgspec.Struct):
     total_slots: int
     default_generation_settings: _GenerationSettings
     build_info: str = ""
+    modalities: _Modalities = msgspec.field(default_factory=_Modalities)
 
 
 class Catalog:
@@ -98,4 +105,5 @@ class Catalog:
             slots=found.total_slots,
             ctx_per_slot=found.default_generation_settings.n_ctx,
             fingerprint=found.build_info,
+            vision=found.modalities.vision,
         )

@@ -106,6 +106,7 @@ def encode_request(request: GenerationRequest) -> bytes:
     Raises:
         InvalidRequest: It is nested too deeply.
     """
+    _check_images(request)
     optional = {
         "max_tokens": request.max_tokens,
         "response_format": request.response_format,
@@ -123,6 +124,12 @@ def encode_request(request: GenerationRequest) -> bytes:
         return msgspec.json.encode(body)
     except RecursionError:  # how deep is too deep depends on the stack: the body may have been decoded all the same
         raise InvalidRequest("The request body is nested too deeply.") from None
+
+
+def _check_images(request: GenerationRequest) -> None:
+    """Let no image through that was not resolved: llama-server would fetch it, from anywhere."""
+    if not all(image.part["image_url"]["url"].startswith("data:") for image in request.images):
+        raise RuntimeError("an image was not resolved")
 
 
 def _tools(request: GenerationRequest) -> dict[str, Any]:

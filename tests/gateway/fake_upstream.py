@@ -245,7 +245,13 @@ llamacpp:requests_processing 1
 
 def _props(slots: int) -> dict[str, Any]:
     settings = {"n_ctx": 2048, "params": {"seed": 4294967295}}
-    return {"total_slots": slots, "default_generation_settings": settings, "build_info": "b11549-fake"}
+    modalities = {"vision": True, "audio": False, "video": False}
+    return {
+        "total_slots": slots,
+        "default_generation_settings": settings,
+        "build_info": "b11549-fake",
+        "modalities": modalities,
+    }
 
 
 MODELS = {"models": [], "object": "list", "data": [{"id": "fake-model", "created": 1795368872, "object": "model"}]}

@@ -11,7 +11,9 @@ from gateway.errors import NotReady, UpstreamFailed
 from gateway.readiness import Report
 from gateway.upstream.catalog import Catalog, ModelInfo
 
-FAKE = ModelInfo(id="fake-model", created=1795368872, slots=4, ctx_per_slot=2048, fingerprint="b11549-fake")
+FAKE = ModelInfo(
+    id="fake-model", created=1795368872, slots=4, ctx_per_slot=2048, fingerprint="b11549-fake", vision=True
+)
 LOADING_BODY = {"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}}
 
 
@@ -40,7 +42,7 @@ async def test_another_server_process_is_asked_again() -> None:
         upstream.control["/v1/models"] = (200, {"data": [{"id": "other-model"}]})
         assert (await catalog.current()).id == "fake-model"
         readiness.move(Report(state="ready", ready=True, generation=READY.generation + 1))
-        assert await catalog.current() == ModelInfo("other-model", 0, 4, 2048, "b11549-fake")
+        assert await catalog.current() == ModelInfo("other-model", 0, 4, 2048, "b11549-fake", vision=True)
         assert len(upstream.asked) == 4
 
 
@@ -99,3 +101,10 @@ async def test_one_who_leaves_while_asking_does_not_keep_the_others_from_it() ->
         first.cancel()
         assert await second == FAKE
         assert first.cancelled()
+
+
+@scenario
+async def test_a_server_that_says_nothing_of_images_takes_none() -> None:
+    props = {"total_slots": 1, "default_generation_settings": {"n_ctx": 5}}
+    async with FakeUpstream(control={"/props": (200, props)}).listening() as upstream:
+        assert not (await Catalog(upstream.target, FakeReadiness()).current()).vision
