@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -14,19 +14,28 @@ from starlette.exceptions import HTTPException
 from gateway import errors
 from gateway.admission import Admission
 from gateway.auth.credentials import authenticate
+from gateway.dialects.anthropic_messages import Messages
 from gateway.dialects.openai_chat import ChatCompletions
+from gateway.dialects.openai_completions import Completions
+from gateway.dialects.openai_responses import Responses
 from gateway.errors import GatewayError, InternalError, InvalidRequest, MethodNotAllowed, NotFound
 from gateway.generation import Generator, Limits
+from gateway.images.policy import ImagePolicy
+from gateway.images.resolving import Images
 from gateway.metrics import Metrics
 from gateway.routes import asgi
+from gateway.routes.count_tokens import CountTokensRoute
+from gateway.routes.embeddings import EmbeddingsRoute
 from gateway.routes.generation import Engine, GenerationRoute
 from gateway.routes.openapi import document_data_path
-from gateway.routes.small import health_router, metrics_router, models_router
+from gateway.routes.small import health_router, metrics_router, models_router, welcome_router
+from gateway.thinking import ThinkingPolicy
+from gateway.thoughts import SecretSeal, ThoughtSeal
 from gateway.upstream.catalog import Catalog
 from gateway.upstream.scrape import UpstreamMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from starlette.requests import Request
@@ -35,10 +44,12 @@ if TYPE_CHECKING:
 
     from gateway.activity import Activity
     from gateway.auth.keys import KeyRing
+    from gateway.dialects.base import Dialect
+    from gateway.images.fetching import Fetcher
     from gateway.readiness import Readiness
     from gateway.upstream.target import Target
 
-HEALTH_PATHS = frozenset({"/livez", "/readyz", "/health"})
+OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/health"})
 BROWSER_PATHS = frozenset({"/docs", "/openapi.json"})
 BASIC_CHALLENGE = (b"www-authenticate", b'Basic realm="warmgate: any name, and a key as password"')
 
@@ -57,6 +68,9 @@ class GatewayConfig:
         keep_alive_seconds: How long a stream to a client may be silent; 0 for any time.
         max_body_bytes: The largest request body that is read.
         scrape_seconds: Between two looks at llama-server's own metrics; at least 5.
+        thinking: How the model thinks where a request does not say it.
+        seal: Seals the thoughts that clients keep; without one, only this process can open them again.
+        images: Which images are taken and fetched.
     """
 
     keys: KeyRing
@@ -68,23 +82,36 @@ class GatewayConfig:
     keep_alive_seconds: float = 10.0
     max_body_bytes: int = 32 << 20
     scrape_seconds: float = 15.0
+    thinking: ThinkingPolicy = field(default_factory=ThinkingPolicy)
+    seal: ThoughtSeal = field(default_factory=SecretSeal.made_up)
+    images: ImagePolicy = field(default_factory=ImagePolicy)
 
 
 class Gateway:
     """The ASGI application."""
 
-    def __init__(self, config: GatewayConfig, target: Target, readiness: Readiness) -> None:
+    def __init__(
+        self, config: GatewayConfig, target: Target, readiness: Readiness, fetcher: Fetcher | None = None
+    ) -> None:
         self._config = config
-        self._open_paths = HEALTH_PATHS | ({"/metrics"} if config.metrics_public else frozenset())
+        self._open_paths = OPEN_PATHS | ({"/metrics"} if config.metrics_public else frozenset())
         admission = Admission(config.slots, config.max_waiting, config.max_wait_seconds)
         catalog = Catalog(target, readiness)
         self._upstream_metrics = UpstreamMetrics(target, readiness, config.scrape_seconds)
         self._metrics = Metrics(readiness, admission, self._upstream_metrics)
         self._generator = Generator(target, readiness, catalog, admission, config.limits)
-        engine = Engine(self._generator, self._metrics, config.max_body_bytes, config.keep_alive_seconds)
-        self._data_path = {dialect.path: GenerationRoute(dialect, engine) for dialect in (ChatCompletions(),)}
+        images = Images(config.images, readiness, catalog, fetcher)
+        engine = Engine(self._generator, images, self._metrics, config.max_body_bytes, config.keep_alive_seconds)
+        messages = Messages(config.thinking, config.seal)
+        counting = CountTokensRoute(messages, engine, target, readiness, config.limits.ready_seconds)
+        self._data_path: dict[str, GenerationRoute | EmbeddingsRoute | CountTokensRoute] = {
+            CountTokensRoute.path: counting,
+            EmbeddingsRoute.path: EmbeddingsRoute(engine),
+            **{dialect.path: GenerationRoute(dialect, engine) for dialect in _dialects(config)},
+        }
         self._api = _api(self._lifespan)
-        for router in (health_router(readiness), models_router(catalog), metrics_router(self._metrics)):
+        routers = (welcome_router(), health_router(readiness), models_router(catalog), metrics_router(self._metrics))
+        for router in routers:
             self._api.include_router(router)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +127,7 @@ class Gateway:
                 raise MethodNotAllowed(f"{path} takes POST, not {scope['method']}.", allow="POST")
         except GatewayError as error:
             self._metrics.requests.labels("gate", error.outcome).inc()
-            body = route.dialect.error_body(error) if route is not None else None
+            body = route.error_body(error) if route is not None else None
             await asgi.send_error(send, error, body, [BASIC_CHALLENGE] if path in BROWSER_PATHS else [])
             return
         if route is not None:
@@ -125,6 +152,15 @@ class Gateway:
         finally:
             scraper.cancel()
             await asyncio.wait({scraper})
+
+
+def _dialects(config: GatewayConfig) -> Iterable[Dialect]:
+    return (
+        ChatCompletions(config.thinking),
+        Completions(),
+        Messages(config.thinking, config.seal),
+        Responses(config.thinking, config.seal),
+    )
 
 
 def _api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -10,9 +11,11 @@ from gateway import errors
 from gateway.errors import BodyTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
 
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -58,6 +61,22 @@ async def wait_for_disconnect(receive: Receive) -> None:
     """Wait until the client has left. To be called after the body was read."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def unless_disconnected(answering: Coroutine[Any, Any, T], receive: Receive) -> T | None:
+    """Race the answer against the client's patience. Returns what came of it, or None if the client left.
+
+    To be called after the body was read.
+    """
+    work = asyncio.create_task(answering)
+    left = asyncio.create_task(wait_for_disconnect(receive))
+    try:
+        await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
+        return work.result() if work.done() else None
+    finally:
+        left.cancel()
+        work.cancel()
+        await asyncio.wait({work})
 
 
 async def start(send: Send, status: int, content_type: bytes, headers: Sequence[Header] = ()) -> None:

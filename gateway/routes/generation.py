@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.answer import Restarted
 from gateway.errors import GatewayError, InternalError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.dialects.base import Dialect, ParsedRequest
     from gateway.generation import Generator
+    from gateway.images.resolving import Images
     from gateway.metrics import Metrics, Observation
     from gateway.routes.writers import Writer
 
@@ -32,12 +33,14 @@ class Engine:
 
     Attributes:
         generator: Makes the answers.
+        images: Fetches and checks requests' images.
         metrics: Counts.
         max_body_bytes: The largest request body that is read.
         keep_alive_seconds: How long a stream may be silent; 0 for any time.
     """
 
     generator: Generator
+    images: Images
     metrics: Metrics
     max_body_bytes: int
     keep_alive_seconds: float
@@ -54,6 +57,10 @@ class GenerationRoute:
         self.dialect = dialect
         self._engine = engine
 
+    def error_body(self, error: GatewayError) -> dict[str, Any]:
+        """Render an error in the dialect."""
+        return self.dialect.error_body(error)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
         """Answer one request of the key's owner. The client's leaving cancels whatever is being done for it."""
         observation = self._engine.metrics.observe(self.dialect.route)
@@ -61,7 +68,7 @@ class GenerationRoute:
         try:
             body = await asgi.read_body(scope, receive, self._engine.max_body_bytes)
             exchange = _Exchange(self.dialect, self._engine, observation, send, key)
-            outcome = await _unless_disconnected(exchange, body, receive) or outcome
+            outcome = await asgi.unless_disconnected(exchange.answer(body), receive) or outcome
         except asgi.ClientDisconnected:
             pass
         except GatewayError as error:
@@ -69,19 +76,6 @@ class GenerationRoute:
             await asgi.send_error(send, error, self.dialect.error_body(error))
         finally:
             observation.end(outcome)
-
-
-async def _unless_disconnected(exchange: _Exchange, body: bytes, receive: Receive) -> str | None:
-    """Race the answer against the client's patience. Returns the answer's outcome, or None if the client left."""
-    work = asyncio.create_task(exchange.answer(body))
-    left = asyncio.create_task(asgi.wait_for_disconnect(receive))
-    try:
-        await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
-        return work.result() if work.done() else None
-    finally:
-        left.cancel()
-        work.cancel()
-        await asyncio.wait({work})
 
 
 class _Exchange:
@@ -101,6 +95,7 @@ class _Exchange:
             parsed = self._dialect.parse(body)
             writer = self._writer(parsed)
             async with writer.attended():
+                await self._engine.images.resolve(parsed.generation.images)
                 await self._engine.generator.check(parsed.generation)
                 await self._generate(parsed, writer)
             await writer.end()  # the slot is free already

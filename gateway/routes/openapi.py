@@ -6,12 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.dialects.anthropic_messages_request import CountTokensRequest, MessagesRequest
 from gateway.dialects.openai_chat_request import ChatCompletionRequest
+from gateway.dialects.openai_completions_request import CompletionRequest
+from gateway.dialects.openai_embeddings import EmbeddingRequest
+from gateway.dialects.openai_responses_request import ResponsesRequest
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-BODIES = {"/v1/chat/completions": ChatCompletionRequest}
+BODIES = {
+    "/v1/chat/completions": ChatCompletionRequest,
+    "/v1/completions": CompletionRequest,
+    "/v1/embeddings": EmbeddingRequest,
+    "/v1/messages": MessagesRequest,
+    "/v1/messages/count_tokens": CountTokensRequest,
+    "/v1/responses": ResponsesRequest,
+}
+STREAMLESS = frozenset({"/v1/embeddings", "/v1/messages/count_tokens"})
 
 
 def document_data_path(api: FastAPI) -> None:
@@ -36,7 +48,9 @@ def document_data_path(api: FastAPI) -> None:
 
 
 def _operation(path: str, schema: dict[str, Any]) -> dict[str, Any]:
-    answers: dict[str, dict[str, Any]] = {"application/json": {}, "text/event-stream": {}}
+    answers: dict[str, dict[str, Any]] = {"application/json": {}}
+    if path not in STREAMLESS:
+        answers["text/event-stream"] = {}
     return {
         "tags": ["generation"],
         "operationId": path.strip("/").replace("/", "_"),

@@ -17,9 +17,8 @@ from gateway.readiness import Report
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-OPEN = ["/livez", "/readyz", "/health"]
+OPEN = ["/", "/livez", "/readyz", "/health"]
 CLOSED = [
-    "/",
     CHAT,
     "/v1/models",
     "/v1/models/fake-model",
@@ -29,8 +28,8 @@ CLOSED = [
     "/openapi.json",
     "/redoc",
     "/health/",
-    "/livez/..",
-    "//livez",
+    "/livez/../props",
+    "http://gateway//livez",  # a path of two slashes, not a host
     "/HEALTH",
     "/props",
     "/slots",
@@ -132,7 +131,7 @@ async def test_a_request_without_a_key_is_not_read() -> None:
 # -- paths and methods
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/props", "/slots", "/v1/completions", "/redoc", "/v1/chat/completions/"])
+@pytest.mark.parametrize("path", ["/v1", "/props", "/slots", "/completion", "/redoc", "/v1/chat/completions/"])
 @scenario
 async def test_an_unknown_path_is_not_found(path: str) -> None:
     async with client_of(make_gateway(FakeUpstream())) as client:

@@ -41,6 +41,11 @@ def test_every_route_is_described_once() -> None:
         "/v1/models/{model_id}": ["get"],
         "/metrics": ["get"],
         CHAT: ["post"],
+        "/v1/messages/count_tokens": ["post"],
+        "/v1/messages": ["post"],
+        "/v1/embeddings": ["post"],
+        "/v1/completions": ["post"],
+        "/v1/responses": ["post"],
     }
     ids = [operation["operationId"] for methods in paths.values() for operation in methods.values()]
     assert len(set(ids)) == len(ids)
