@@ -170,7 +170,7 @@ class Answer:
             self._kept += attempt.thought_tokens
         self._breaks_thought = bool(self._thought)
         left = self._request.thinking.after(self._past.reasoning_tokens)
-        request = replace(self._request, thinking=thinking or left, max_tokens=self._tokens_left())
+        request = replace(self._planned, thinking=thinking or left, max_tokens=self._tokens_left())
         await self._open(request if thinking else _with_more_chance(request))
 
     def _tokens_left(self) -> int | None:
