@@ -91,12 +91,15 @@ class Responses:
 
     def error_body(self, error: errors.GatewayError) -> dict[str, Any]:
         """Render an error that is sent instead of an answer."""
-        return errors.openai_body(error)
+        body = errors.openai_body(error)
+        if error.param == "messages":  # what is said of the conversation as a whole
+            body["error"]["param"] = "input"
+        return body
 
     def stream_error(self, error: errors.GatewayError) -> bytes:
         """Write an error twice: OpenAI's own clients raise the `error` event, Codex reads only `response.failed`."""
         writer = EventWriter()
-        said = errors.openai_body(error)["error"]
+        said = self.error_body(error)["error"]
         writer.add("error", **{**said, "type": "error"}, error=said)
         failed = ResponseWriter(NOBODY, _echo(ResponsesRequest(input=""), ToolSet(()))).write(
             FAILED, error=error_object(error)

@@ -404,6 +404,11 @@ def test_an_error_instead_of_an_answer_has_openais_shape() -> None:
     }
 
 
+def test_an_error_about_the_conversation_names_the_field_that_holds_it() -> None:
+    body = DIALECT.error_body(PromptTooLong(9, 5))["error"]
+    assert (body["code"], body["param"]) == ("context_length_exceeded", "input")
+
+
 # -- what a response repeats of its request
 
 
