@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from gateway.application import GatewayConfig
 from gateway.generation import Limits
+from gateway.images.policy import ImagePolicy
+from gateway.thinking import UNBOUNDED, ThinkingPolicy
+from gateway.thoughts import SecretSeal
 
 if TYPE_CHECKING:
     from app.keys import Keys
@@ -24,4 +27,25 @@ def gateway_config(settings: Settings, keys: Keys, *, slots: int) -> GatewayConf
         keep_alive_seconds=settings.keep_alive_seconds,
         max_body_bytes=settings.max_body_mib << 20,
         scrape_seconds=settings.scrape_seconds,
+        thinking=ThinkingPolicy(
+            enabled=settings.thinking,
+            budget=None if settings.thinking_budget == UNBOUNDED else settings.thinking_budget,
+            answer_reserve=settings.answer_reserve,
+        ),
+        images=ImagePolicy(
+            urls=settings.image_urls,
+            max_count=settings.image_max_count,
+            max_bytes=settings.image_max_mib << 20,
+            max_total_bytes=settings.image_total_mib << 20,
+            max_pixels=settings.image_max_megapixels * 1_000_000,
+            max_total_pixels=settings.image_max_megapixels * 2_000_000,
+            seconds=settings.image_seconds,
+            fetches=settings.image_fetches,
+        ),
+        seal=SecretSeal(_seal_secrets(settings) or [keys.seal_secret]),
     )
+
+
+def _seal_secrets(settings: Settings) -> list[bytes]:
+    text = settings.seal_secret.get_secret_value() if settings.seal_secret else ""
+    return [secret.strip().encode("utf-8", "surrogateescape") for secret in text.split(",") if secret.strip()]
