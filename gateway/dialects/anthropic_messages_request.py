@@ -54,12 +54,14 @@ THINKING = (
     "chat_template_kwargs",
     "enable_thinking",
     "output_config",
+    "reasoning",
     "reasoning_budget",
     "reasoning_budget_tokens",
     "reasoning_effort",
     "thinking",
     "thinking_budget",
     "thinking_budget_tokens",
+    "thinking_token_budget",
 )
 """Fields that say something about thinking: Anthropic's, and what users of local models know. `gateway.thinking` reads
 them."""
@@ -133,11 +135,13 @@ class MessagesRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     thinking: Any = None
     chat_template_kwargs: Any = None
     enable_thinking: Any = None
+    reasoning: Any = None
     reasoning_budget: Any = None
     reasoning_budget_tokens: Any = None
     reasoning_effort: Any = None
     thinking_budget: Any = None
     thinking_budget_tokens: Any = None
+    thinking_token_budget: Any = None
     # accepted and ignored: see IGNORED
     anthropic_beta: Any = None
     anthropic_version: Any = None

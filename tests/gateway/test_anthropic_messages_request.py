@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,6 +119,13 @@ def test_fields_without_effect_are_accepted(name: str) -> None:
     assert generation(**{name: {"any": ["thing"]}}) == generation()
 
 
+def test_what_has_no_effect_or_is_refused_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    _, section = page.split("## `POST /v1/messages`\n")
+    for name in [*IGNORED, *UNSUPPORTED]:
+        assert f"`{name}`" in section
+
+
 @pytest.mark.parametrize(("name", "words"), UNSUPPORTED.items())
 def test_fields_that_cannot_be_honoured_are_refused_with_the_reason(name: str, words: str) -> None:
     assert refusal(**{name: []}) == (name, f"Invalid {name!r}: {words}")
@@ -212,6 +220,8 @@ def test_the_choice_among_tools(given: Any, choice: ToolChoice, parallel: bool |
         ({"chat_template_kwargs": {"enable_thinking": True}}, Thinking(budget=500)),
         ({"thinking": {"type": "adaptive"}, "enable_thinking": False}, OFF),
         ({"thinking_budget_tokens": 50}, Thinking(budget=50)),
+        ({"thinking_token_budget": 60}, Thinking(budget=60)),
+        ({"reasoning": {"max_tokens": 70}}, Thinking(budget=70)),
         ({"reasoning_effort": "none", "thinking": {"type": "adaptive"}}, OFF),
     ],
 )
