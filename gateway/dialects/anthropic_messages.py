@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway import errors
@@ -25,6 +25,7 @@ class ParsedMessages:
     """A checked request."""
 
     generation: GenerationRequest
+    model: str
     stream: bool
     seal: ThoughtSeal
     show_thoughts: bool
@@ -32,11 +33,18 @@ class ParsedMessages:
 
     def stream_renderer(self, head: AnswerHead) -> MessagesStreamRenderer:
         """Return the writer of a streamed answer."""
-        return MessagesStreamRenderer(head, self.seal, show_thoughts=self.show_thoughts)
+        return MessagesStreamRenderer(self._named(head), self.seal, show_thoughts=self.show_thoughts)
 
     def body(self, head: AnswerHead, answers: Sequence[CompleteAnswer]) -> bytes:
         """Write the answer in one piece."""
-        return messages_body(head, answers[0], self.seal, show_thoughts=self.show_thoughts)
+        return messages_body(self._named(head), answers[0], self.seal, show_thoughts=self.show_thoughts)
+
+    def _named(self, head: AnswerHead) -> AnswerHead:
+        """Give the answer the model's name in the request, whatever is served.
+
+        Claude Code 2.1 sends a signed thought back only if the model that it asked for says that it is the author.
+        """
+        return replace(head, model=self.model) if self.model else head
 
 
 class Messages:
@@ -66,7 +74,7 @@ class Messages:
             generation = to_generation(request, self._policy, self._seal)
         except RecursionError:
             raise too_deep() from None
-        return ParsedMessages(generation, bool(request.stream), self._seal, shows_thoughts(request))
+        return ParsedMessages(generation, request.model, bool(request.stream), self._seal, shows_thoughts(request))
 
     def parse_count(self, body: bytes) -> GenerationRequest:
         """Check a body whose tokens are to be counted.

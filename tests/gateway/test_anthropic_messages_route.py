@@ -111,6 +111,16 @@ async def test_an_answer_in_one_piece() -> None:
     assert sent["chat_template_kwargs"] == {"enable_thinking": False}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@scenario
+async def test_the_author_is_the_model_that_was_asked_for(stream: bool) -> None:
+    # Claude Code gives signed thoughts back to nobody else
+    async with serving() as (client, _, _):
+        response = await client.post(MESSAGES, json=LEAST | {"model": "gemma-4", "stream": stream})
+    message = events_of(response.content)[0]["message"] if stream else response.json()
+    assert message["model"] == "gemma-4"
+
+
 @pytest.mark.parametrize("display", ["summarized", "omitted"])
 @scenario
 async def test_a_call_goes_back_with_the_thought_that_led_to_it(display: str) -> None:
