@@ -11,6 +11,7 @@ BIN := .venv/bin
 QUIET := $(shell test -t 2 || echo --quiet)  # in a terminal uv shows its progress
 INSTALLED := .venv/installed
 DEVELOPING := .venv/developing
+NODE_CLIENTS := tests/clients/node/node_modules/.package-lock.json
 
 # The first Python that runs and is new enough, unless PYTHON says which.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -28,7 +29,7 @@ install: $(DEVELOPING) ## put everything that is needed into .venv
 serve: $(INSTALLED) ## start llama-server with a small real model, and the gateway before it (ARGS="--port 9000")
 	@exec $(BIN)/warmgate serve $(ARGS)
 
-test: $(DEVELOPING) ## run all tests, with the real llama-server and a real model (ARGS="-k name")
+test: $(DEVELOPING) $(NODE_CLIENTS) ## run all tests, with the real llama-server and a real model (ARGS="-k name")
 	@$(BIN)/pytest $(ARGS)
 
 check: $(DEVELOPING) ## lint, formatting, strict types, direction of imports
@@ -45,7 +46,7 @@ bench: $(DEVELOPING) ## measure what the gateway costs in front of the real llam
 	@$(BIN)/python tests/bench/serving.py $(ARGS)
 
 clean: ## remove what the other commands made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist tests/clients/node/node_modules
 
 # What serving needs, and what developing needs besides. --inexact: the first must not remove the second.
 $(INSTALLED): pyproject.toml uv.lock | $(UV)
@@ -55,6 +56,14 @@ $(INSTALLED): pyproject.toml uv.lock | $(UV)
 $(DEVELOPING): $(INSTALLED)
 	@$(UV) sync --frozen $(QUIET)
 	@touch $@
+
+# The clients that come from npm: OpenAI's SDK, Codex, Claude Code (650 MB). Without npm, or without a network, the
+# tests that need them are skipped. --ignore-scripts: nothing of them runs before a test runs it.
+$(NODE_CLIENTS): tests/clients/node/package.json tests/clients/node/package-lock.json
+	@if ! command -v npm >/dev/null; then echo "npm is missing: the tests of clients for Node will be skipped." >&2; \
+	else echo "installing clients for Node (once) ..."; \
+	  npm ci --prefix $(<D)/ --ignore-scripts --no-audit --no-fund --loglevel error && touch $@ || \
+	  echo "npm failed: the tests of clients for Node will be skipped." >&2; fi
 
 $(UV):
 	@if [ -z "$(PYTHON)" ]; then echo "warmgate needs Python 3.11 or newer: install it, or set PYTHON=/path/to/python3." >&2; exit 1; fi

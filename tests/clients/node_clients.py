@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 NODE = Path(__file__).with_name("node")
-REQUIRED = "WARMGATE_TESTS_NEED_NODE"
+REQUIRED = "TESTS_NEED_NODE"
 """Set where Node is known to be there, as in CI: what would be skipped without it then fails."""
 
 
