@@ -14,6 +14,7 @@ It knows an upstream (a URL or a socket) and a readiness interface, and nothing 
     generation    one request's way through admission and upstream, with retries while nothing was sent
     activity      what is under way upstream, for a watchdog
     admission     who may be in flight, and who waits
+    prompt_size   whether a prompt fits, found out before it waits
     upstream      the client of llama-server
     readiness     what the gateway may know about the server's state
     metrics       every series that we export
