@@ -93,7 +93,7 @@ class Client:
         blocked: Set when the application has been made to wait by that.
     """
 
-    def __init__(self, app: ASGIApp, body: Any, headers: dict[str, str] = AUTH) -> None:
+    def __init__(self, app: ASGIApp, body: Any, headers: dict[str, str] = AUTH, *, path: str = CHAT) -> None:
         self._request: list[MutableMapping[str, Any]] = [
             {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
         ]
@@ -103,7 +103,7 @@ class Client:
         self.reading.set()
         self.blocked = asyncio.Event()
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-        scope = {"type": "http", "method": "POST", "path": CHAT, "query_string": b"", "headers": encoded}
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": encoded}
         self.task = asyncio.create_task(self._run(app, scope))
 
     async def _run(self, app: ASGIApp, scope: dict[str, Any]) -> None:

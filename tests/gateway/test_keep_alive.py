@@ -178,6 +178,32 @@ async def test_a_stream_is_kept_alive_while_a_tool_call_is_held() -> None:
         assert b'"name":"f"' in await said(client)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "keep_alive"),
+    [
+        ("/v1/completions", {"prompt": "Hi"}, KEEP_ALIVE),
+        ("/v1/responses", {"input": "Hi"}, KEEP_ALIVE),
+        (
+            "/v1/messages",
+            {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5},
+            b'event: ping\ndata: {"type": "ping"}\n\n',
+        ),
+    ],
+)
+@pytest.mark.parametrize("fails", [False, True])
+@scenario
+async def test_every_dialect_has_its_own(path: str, body: dict[str, Any], keep_alive: bytes, fails: bool) -> None:
+    gate = asyncio.Event()
+    ends = [error_event()] if fails else [text("Hello"), *ENDING]
+    async with FakeUpstream(default=answer(ROLE, gate, *ends)).listening() as upstream:
+        client = Client(impatient(upstream), body | {"stream": True}, path=path)
+        assert await client.status() == 200
+        assert [await client.piece() for _ in range(2)] == [keep_alive] * 2
+        gate.set()
+        said = await client.rest()
+        assert (b"the model fell over" in said, b"Hello" in said) == (fails, not fails)
+
+
 # -- failures
 
 
