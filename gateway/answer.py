@@ -9,13 +9,17 @@ All attempts share one budget of thought and, of what is sent, one `max_tokens`.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.attempt import Attempt
 from gateway.errors import MalformedAnswer, UpstreamFailed, UpstreamSilent, UpstreamUnreachable
 from gateway.events import Finish, PromptRead, ReasoningDelta, TextDelta, ToolCall, Usage
+from gateway.repair import Repairer
 from gateway.thinking import OFF
+from gateway.toolcalls.guard import CallGuard, CallReport
+from gateway.toolcalls.policy import Mode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from gateway.events import Event
     from gateway.request import GenerationRequest
     from gateway.thinking import Thinking
+    from gateway.toolcalls.normalise import Normalised
+    from gateway.toolcalls.toolbox import Toolbox
     from gateway.upstream.chat import ChatStream
 
     Open = Callable[[GenerationRequest], Awaitable[ChatStream]]
@@ -49,7 +55,11 @@ RESTARTED: Final = Restarted()
 
 
 class Answer:
-    """The events of one answer. Always `close` it: that also cancels what is still being generated."""
+    """The events of one answer. Always `close` it: that also cancels what is still being generated.
+
+    Attributes:
+        report: What became of its calls.
+    """
 
     def __init__(
         self, request: GenerationRequest, open_stream: Open, *, restartable: bool, remember: Remember | None = None
@@ -67,9 +77,11 @@ class Answer:
         self._open_stream = open_stream
         self._restartable = restartable
         self._remember = remember
+        self.report = CallReport()
         self._stream: ChatStream | None = None
         self._attempts = 0
         self._past = Usage(0, 0)  # what earlier attempts took
+        self._asked = Usage(0, 0)  # what it took to ask for calls again
         self._kept = 0  # those tokens of earlier attempts that were sent and stand
         self._has_begun = False
         self._has_said = False  # whether text or calls were passed on
@@ -96,7 +108,8 @@ class Answer:
             GatewayError: The answer broke off, and could not be made again.
         """
         while True:
-            attempt = Attempt(self._planned)
+            guard = self._guard()
+            attempt = Attempt(self._planned, guard)
             try:
                 async for batch in self._read(attempt):
                     yield batch
@@ -110,10 +123,14 @@ class Answer:
                     yield RESTARTED
                 await self._again(attempt, thinking=None)
                 continue
-            if not self._is_thought_only(attempt):
-                yield self._ending(attempt)
-                return
-            await self._again(attempt, thinking=OFF)
+            if self._is_thought_only(attempt):
+                await self._again(attempt, thinking=OFF)
+                continue
+            if guard is not None and self._request.toolbox is not None:
+                async for call in self._settle(guard, self._request.toolbox):
+                    yield self._pass_on([call])
+            yield self._ending(attempt, guard)
+            return
 
     async def _read(self, attempt: Attempt) -> AsyncIterator[Sequence[Event]]:
         assert self._stream is not None  # noqa: S101 -- `begin` comes first
@@ -122,7 +139,7 @@ class Answer:
                 yield batch
             if attempt.overthinks and self._planned.thinking.enabled:
                 await self._stream.end_thought()  # what comes of it until then is not passed on
-            if attempt.finish is not None and attempt.finish.stop is not None:
+            if attempt.strays or (attempt.finish is not None and attempt.finish.stop is not None):
                 return  # the rest will not be sent, and closing the stream saves generating it
 
     def _pass_on(self, batch: list[Event]) -> list[Event]:
@@ -160,7 +177,7 @@ class Answer:
         """Return whether the model stopped by itself after a thought, with nothing said."""
         said = attempt.has_text or attempt.has_calls
         stopped = attempt.finish is not None and attempt.finish.reason == "stop"
-        return stopped and attempt.has_thought and not said and self._planned.thinking.enabled
+        return stopped and attempt.has_thought and not said and not attempt.strays and self._planned.thinking.enabled
 
     async def _again(self, attempt: Attempt, *, thinking: Thinking | None) -> None:
         """Open the next attempt: with `thinking`, or the same again with more chance."""
@@ -191,11 +208,53 @@ class Answer:
             else:
                 return
 
-    def _ending(self, attempt: Attempt) -> list[Event]:
+    def _guard(self) -> CallGuard | None:
+        """Return who watches over the next attempt's calls, where they are looked at."""
+        toolbox, mode = self._request.toolbox, self._request.call_handling.mode
+        if toolbox is None or not toolbox.tools or mode is Mode.OFF:
+            return None
+        self.report.forget()
+        return CallGuard(toolbox, mode, self.report, _new_id)
+
+    async def _settle(self, guard: CallGuard, toolbox: Toolbox) -> AsyncIterator[ToolCall]:
+        """Yield the calls that had to wait, broken ones asked for again, and one that was required and did not come."""
+        repairer = Repairer(self._request, toolbox, self._ask, self.report)
+        for waiting in guard.waiting:
+            yield await self._mended(repairer, waiting)
+        if guard.must_call and not guard.has_passed and not guard.waiting:
+            yield await repairer.make(_new_id())
+
+    async def _mended(self, repairer: Repairer, waiting: Normalised) -> ToolCall:
+        if not waiting.is_valid:
+            return await repairer.mend(waiting)
+        self.report.note(waiting)
+        return waiting.call
+
+    async def _ask(self, request: GenerationRequest) -> str:
+        """Ask the model something for the answer's sake, and return its text."""
+        self.close()
+        self.report.asked_again += 1
+        self._stream = await self._open_stream(request)
+        attempt = Attempt(request)
+        try:
+            batches = [attempt.feed(upstream) async for upstream in self._stream.batches()]
+        finally:
+            self._asked += attempt.usage
+            self.report.tokens += attempt.usage.completion_tokens
+        return "".join(event.text for batch in batches for event in batch if isinstance(event, TextDelta))
+
+    def _ending(self, attempt: Attempt, guard: CallGuard | None) -> list[Event]:
         finish = attempt.finish or Finish("stop")
+        made = guard is not None and guard.must_call and not attempt.has_calls
         if finish.reason == "tool_calls" and not attempt.has_calls:
             finish = Finish("length")  # its only call was cut off
-        return [finish, self._past + attempt.usage]
+        if made or (attempt.has_calls and finish == Finish("stop")):
+            finish = Finish("tool_calls")
+        return [finish, self._past + attempt.usage + self._asked]
+
+
+def _new_id() -> str:
+    return secrets.token_hex(12)
 
 
 def _most_attempts(error: UpstreamFailed) -> int:

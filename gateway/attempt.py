@@ -8,17 +8,21 @@ from gateway import events
 from gateway.marks import MarkFilter
 from gateway.stopping import StopFilter
 from gateway.thinking import OPENING_TOKENS
-from gateway.toolcalls.assembly import CallAssembler
+from gateway.toolcalls.assembly import CallAssembler, is_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.request import GenerationRequest
+    from gateway.toolcalls.guard import CallGuard
 
 MOST_UNSEEN: Final = 5
 """So many tokens at the end of a complete answer may leave no trace in it: the end of the turn, and an empty thought,
 which Gemma 4 is known to add (four tokens). More is text that was lost: what follows a stray `<channel|>` or
 `<|channel>` is dropped by llama-server's parser without a word (b11549)."""
+
+MOST_PREFACE: Final = 64
+"""Where a call is required, an answer that begins with so many characters of text will not become one."""
 
 
 class Attempt:
@@ -32,12 +36,22 @@ class Attempt:
         usage: What it took: counted while it comes, and upstream's own word at the end.
     """
 
-    def __init__(self, request: GenerationRequest) -> None:
+    def __init__(self, request: GenerationRequest, guard: CallGuard | None = None) -> None:
+        """Begin to read.
+
+        Args:
+            request: What was asked.
+            guard: Watches over the calls; None where they are not looked at.
+        """
         self.has_thought = False
         self.has_text = False
         self.has_calls = False
         self.thought_tokens = 0
         self.overthinks = False
+        self._guard = guard
+        self._must_call = guard is not None and guard.must_call
+        self._preface = 0  # characters of text that were not passed on, because a call is required
+        self._whole_thought: list[str] = []
         self.finish: events.Finish | None = None
         self._budget = request.thinking.budget
         self._is_plain = request.response_format is None
@@ -80,6 +94,11 @@ class Attempt:
             and self._prompt is not None  # it was counted at all
             and self.usage.completion_tokens - self._seen > MOST_UNSEEN
         )
+
+    @property
+    def strays(self) -> bool:
+        """Return whether a call was required and text came instead."""
+        return self._preface > MOST_PREFACE
 
     def feed(self, batch: Sequence[events.UpstreamEvent]) -> list[events.Event]:
         """Read a batch. What comes after a stop text is dropped; `finish` is set then."""
@@ -136,6 +155,8 @@ class Attempt:
         else:
             self.thought_tokens += tokens
             out += self._thought
+            if self._guard is not None:
+                self._whole_thought += [piece.text for piece in self._thought]
         self._thought = []
 
     def _end_thought(self, out: list[events.Event]) -> None:
@@ -150,7 +171,7 @@ class Attempt:
         text, stop = self._stop.feed(event.text)
         self._pass_on(out, text, self._logprobs_of(text))
         if stop is not None:
-            self._flush(out)
+            self._end_text(out)
             self.finish = events.Finish("stop", stop)
 
     def _logprobs_of(self, text: str) -> list[events.TokenLogprob] | None:
@@ -163,31 +184,51 @@ class Attempt:
         return tokens or None
 
     def _pass_on(self, out: list[events.Event], text: str, logprobs: list[events.TokenLogprob] | None = None) -> None:
+        if self._guard is not None:
+            text = self._guard.feed_text(text)
+        self._pass_text(out, text, logprobs)
+
+    def _pass_text(self, out: list[events.Event], text: str, logprobs: list[events.TokenLogprob] | None = None) -> None:
+        """Pass on text that is certainly no call."""
         if self._marks is not None:
             text = self._marks.feed(text)
-        if text:
+        if self._must_call:
+            self._preface += len(text.strip())
+        elif text:
             self.has_text = True
             out.append(events.TextDelta(text, logprobs))
 
     def _end_text(self, out: list[events.Event]) -> None:
-        """Pass on all text that was held back."""
+        """Pass on the text that was held back, and the calls that it turned out to be."""
         if self._stop is not None:
             text = self._stop.end()
             self._pass_on(out, text, self._logprobs_of(text))
-        self._flush(out)
-
-    def _flush(self, out: list[events.Event]) -> None:
-        """Pass on the text that was held back for a mark."""
-        if self._marks is not None and (text := self._marks.end()):
+        calls: list[events.ToolCall] = []
+        if self._guard is not None:
+            text, calls = self._guard.end_text()
+            self._pass_text(out, text)
+        if self._marks is not None and (text := self._marks.end()) and not self._must_call:
             self.has_text = True
             out.append(events.TextDelta(text))
+        self._pass_calls(out, calls)
 
     def _end(self, out: list[events.Event], finish: events.Finish) -> None:
         self._end_thought(out)
         self._end_text(out)
-        self._add_calls(out, self._calls.end())
+        calls = self._calls.end()
+        if finish.reason == "length":
+            calls = [call for call in calls if is_json(call.arguments)]  # the last one was cut off
+        self._add_calls(out, calls)
+        if self._guard is not None and not (self.has_text or self.has_calls):
+            self._pass_calls(out, self._guard.end_thought("".join(self._whole_thought)))
         self.finish = finish
 
     def _add_calls(self, out: list[events.Event], calls: list[events.ToolCall]) -> None:
-        self.has_calls = self.has_calls or bool(calls)
+        if self._guard is not None:
+            calls = [passed for call in calls for passed in self._guard.feed_call(call)]
+        self._pass_calls(out, calls)
+
+    def _pass_calls(self, out: list[events.Event], calls: list[events.ToolCall]) -> None:
+        waiting = self._guard is not None and bool(self._guard.waiting)
+        self.has_calls = self.has_calls or waiting or bool(calls)
         out += calls

@@ -14,6 +14,7 @@
     │   ├── UpstreamUnreachable         502     nothing of the answer had come: safe to send again
     │   ├── UpstreamDisconnected        502     the answer broke off
     │   ├── MalformedAnswer             502     the model wrote what cannot be read     malformed_answer
+    │   ├── ToolCallInvalid             502     its own schema rejects it               tool_call_invalid
     │   └── UpstreamSilent              504                          upstream_timeout
     └── InternalError                   500  server_error            internal_error
 
@@ -174,6 +175,13 @@ class MalformedAnswer(UpstreamFailed):
     """The model wrote something that llama-server cannot tell into thought, text and calls."""
 
     default_code = "malformed_answer"
+
+
+class ToolCallInvalid(UpstreamFailed):
+    """The model called a tool in a way that its own schema rejects, and did not do better when asked again."""
+
+    default_code = "tool_call_invalid"
+    outcome = "tool_call_invalid"
 
 
 class UpstreamSilent(UpstreamFailed):

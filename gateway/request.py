@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.thinking import ON, Thinking
+from gateway.toolcalls.policy import REPAIR_CALLS, CallHandling
+
+if TYPE_CHECKING:
+    from gateway.toolcalls.toolbox import Toolbox
 
 Json = dict[str, Any]
 
@@ -50,6 +54,8 @@ class GenerationRequest:
         logprobs: How many alternatives to report for each token, 0 for the chosen one alone.
         tools: Function declarations in OpenAI's shape.
         tool_choice: Whether they are to be called.
+        toolbox: What the answer's calls are checked against; None where none may be called.
+        call_handling: What is done about a call that its own schema rejects.
         response_format: In OpenAI's shape, `json_object` or `json_schema`.
         sampling: Sampler settings under llama-server's names.
     """
@@ -62,6 +68,8 @@ class GenerationRequest:
     logprobs: int | None = None
     tools: list[Json] | None = None
     tool_choice: ToolChoice = ToolChoice()
+    toolbox: Toolbox | None = None
+    call_handling: CallHandling = REPAIR_CALLS
     parallel_tool_calls: bool | None = None
     response_format: Json | None = None
     sampling: Json = field(default_factory=dict)

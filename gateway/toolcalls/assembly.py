@@ -35,15 +35,15 @@ class CallAssembler:
         return complete
 
     def end(self) -> list[ToolCall]:
-        """Return the call that the answer's end completes, if there is one and it was not cut off."""
-        arguments = "".join(self._arguments)
-        found = ToolCall(self._id, self._name, arguments)
+        """Return the call that the answer's end completes, if there is one. It may have been cut off."""
         begun = self._index >= 0 and bool(self._name)
+        found = ToolCall(self._id, self._name, "".join(self._arguments))
         self._index, self._id, self._name, self._arguments = -1, "", "", []
-        return [found] if begun and _is_json(arguments) else []
+        return [found] if begun else []
 
 
-def _is_json(text: str) -> bool:
+def is_json(text: str) -> bool:
+    """Return whether a call's arguments are complete."""
     try:
         msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -52,6 +52,8 @@ class Rule(enum.StrEnum):
     """A number, a boolean or null in quotes."""
     UNQUOTED = "unquoted"
     """A whole number where its text is wanted."""
+    WRITTEN_OUT = "written_out"
+    """A call that stood in the text or in the thought: see `gateway.toolcalls.written_calls`."""
     NULL = "null"
     """Null for a property that may be left out and may not be null."""
 
