@@ -33,9 +33,12 @@ def read_data_url(url: str, max_bytes: int) -> bytes:
     if "%" in text:  # `%3D` for `=`
         text = unquote(text)
     text = text.translate(_WHITE) if any(map(text.__contains__, "\t\n\r ")) else text
-    if len(text) > -(-max_bytes // 3) * 4:
+    if len(text) > -(-max_bytes // 3) * 4:  # before any work is done
         raise too_large(max_bytes)
-    return _decode(text)
+    data = _decode(text)
+    if len(data) > max_bytes:
+        raise too_large(max_bytes)
+    return data
 
 
 def _decode(text: str) -> bytes:

@@ -46,15 +46,26 @@ HEADERS = {
 logger = logging.getLogger("warmgate.gateway")
 
 
+async def open_transport() -> httpx.AsyncBaseTransport:
+    """Return what carries one request. Nothing of the environment has a say in it."""
+    context = await asyncio.to_thread(_tls_context)  # root certificates: 60 ms, the first time
+    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+@functools.cache
+def _tls_context() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class Fetcher:
     """Fetches images, so many at once."""
 
     def __init__(
-        self, policy: ImagePolicy, resolve: Resolve = resolve_name, open_transport: OpenTransport | None = None
+        self, policy: ImagePolicy, resolve: Resolve = resolve_name, open_transport: OpenTransport = open_transport
     ) -> None:
         self._policy = policy
         self._resolve = resolve
-        self._open_transport = open_transport or _open_transport
+        self._open_transport = open_transport
         self._free = asyncio.Semaphore(policy.fetches)
 
     async def fetch(self, url: str, allowance: Allowance) -> bytes:
@@ -127,13 +138,3 @@ def _request(remote: RemoteUrl, address: Address) -> httpx.Request:
 
 def _failed(what: str) -> Refused:
     return Refused("failed_to_download_image", f"the image could not be fetched: {what}")
-
-
-async def _open_transport() -> httpx.AsyncBaseTransport:
-    context = await asyncio.to_thread(_tls_context)  # root certificates: 60 ms, the first time
-    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
-
-
-@functools.cache
-def _tls_context() -> ssl.SSLContext:
-    return httpx.create_ssl_context(trust_env=False)

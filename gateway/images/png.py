@@ -59,7 +59,7 @@ def _unpacked_size(packed: bytes, limit: int) -> int:
     size = 0
     for at in range(ZLIB_HEADER, len(packed), PIECE):
         piece = packed[at : at + PIECE]
-        while piece and size <= limit:
+        while piece and size <= limit and not unpacker.eof:
             size += len(unpacker.decompress(piece, PIECE))
             piece = unpacker.unconsumed_tail
         if unpacker.eof or size > limit:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from gateway.images.refusal import Refused
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_CHARACTERS = 8192
 PORTS = {"https": 443, "http": 80}
+
+_AUTHORITY = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z_.-]+))(?::(?P<port>[0-9]{1,5}))?")
 
 # at least two labels, the last of which is no number in any notation
 _NAME = re.compile(r"(?=.{4,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])")
@@ -83,15 +85,19 @@ def read_remote(text: str, schemes: UrlSchemes) -> RemoteUrl:
         raise _invalid("it holds spaces, control characters or backslashes.")
     try:
         parts = urlsplit(text)
-        port = parts.port
     except ValueError:
         raise _invalid("it is not a URL.") from None
     _check_scheme(parts.scheme, schemes)
-    if port not in (None, PORTS[parts.scheme]):
+    if "@" in parts.netloc:
+        raise _invalid("it holds a user name or a password.")
+    where = _AUTHORITY.fullmatch(parts.netloc)
+    if where is None:
+        raise _invalid("its host must be written in plain letters and digits; other scripts in their xn-- form.")
+    if where["port"] and int(where["port"]) != PORTS[parts.scheme]:
         raise _invalid(f"only port {PORTS[parts.scheme]} is connected to.")
     path = parts.path or "/"
     target = f"{path}?{parts.query}" if parts.query else path
-    return RemoteUrl(text, parts.scheme, _host(parts), quote(target, safe=_PRINTABLE))
+    return RemoteUrl(text, parts.scheme, _host(where), quote(target, safe=_PRINTABLE))
 
 
 def _check_scheme(scheme: str, schemes: UrlSchemes) -> None:
@@ -103,15 +109,11 @@ def _check_scheme(scheme: str, schemes: UrlSchemes) -> None:
         raise _invalid(f"expected a URL that begins with {'://, '.join(allowed)}:// or data:image/, {given}.")
 
 
-def _host(parts: SplitResult) -> str | Address:
-    if "@" in parts.netloc:
-        raise _invalid("it holds a user name or a password.")
-    if not parts.netloc.isascii() or "%" in parts.netloc:
-        raise _invalid("its host must be written in plain letters and digits; other scripts in their xn-- form.")
-    host = (parts.hostname or "").lower()
+def _host(where: re.Match[str]) -> str | Address:
+    host = where["name"].lower() if where["name"] else ""
     try:
-        if parts.netloc.startswith("["):
-            return IPv6Address(host)
+        if not host:
+            return IPv6Address(where["ipv6"])
         if host.rpartition(".")[2][:1].isdigit():
             return IPv4Address(host)
     except ValueError:
