@@ -10,6 +10,12 @@ import msgspec
 from gateway import errors
 from gateway.dialects.json_body import too_deep
 from gateway.dialects.openai_chat_answer import ChatStreamRenderer, chat_body
+from gateway.dialects.openai_chat_cursor import (
+    is_responses_body,
+    object_of,
+    parse_responses_body,
+    with_nested_tools,
+)
 from gateway.dialects.openai_chat_request import decode, to_generation
 from gateway.dialects.openai_chat_thinking import hides_thought
 from gateway.thinking import ThinkingPolicy
@@ -63,11 +69,22 @@ class ChatCompletions:
             InvalidRequest: It names the field.
         """
         try:
-            request = decode(body)
-            generation = to_generation(request, self._policy)
-            show_thought = not hides_thought(request)
+            return self._parse_either(body)
         except RecursionError:
             raise too_deep() from None
+
+    def _parse_either(self, body: bytes) -> ParsedChat:
+        try:
+            return self._parse(body)
+        except errors.InvalidRequest:
+            if parsed := self._parse_cursors(body):
+                return parsed
+            raise
+
+    def _parse(self, body: bytes) -> ParsedChat:
+        request = decode(body)
+        generation = to_generation(request, self._policy)
+        show_thought = not hides_thought(request)
         options = request.stream_options
         return ParsedChat(
             generation=generation,
@@ -76,6 +93,17 @@ class ChatCompletions:
             include_usage=bool(options and options.include_usage),
             show_thought=show_thought,
         )
+
+    def _parse_cursors(self, body: bytes) -> ParsedChat | None:
+        """Look at a body that was refused as what Cursor's agent may have meant."""
+        given = object_of(body)
+        if given is None:
+            return None
+        if is_responses_body(given):
+            meant, include_usage = parse_responses_body(given, self._policy)
+            return ParsedChat(meant.generation, meant.stream, meant.choices, include_usage)
+        mended = with_nested_tools(given)
+        return self._parse(mended) if mended is not None else None
 
     def error_body(self, error: errors.GatewayError) -> dict[str, Any]:
         """Render an error that is sent instead of an answer."""
