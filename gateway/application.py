@@ -31,6 +31,7 @@ from gateway.routes.openapi import document_data_path
 from gateway.routes.small import health_router, metrics_router, models_router, welcome_router
 from gateway.thinking import ThinkingPolicy
 from gateway.thoughts import SecretSeal, ThoughtSeal
+from gateway.toolcalls.policy import ToolCallPolicy
 from gateway.upstream.catalog import Catalog
 from gateway.upstream.scrape import UpstreamMetrics
 
@@ -71,6 +72,7 @@ class GatewayConfig:
         thinking: How the model thinks where a request does not say it.
         seal: Seals the thoughts that clients keep; without one, only this process can open them again.
         images: Which images are taken and fetched.
+        tool_calls: What is done about tool calls that their own schema rejects.
     """
 
     keys: KeyRing
@@ -85,6 +87,7 @@ class GatewayConfig:
     thinking: ThinkingPolicy = field(default_factory=ThinkingPolicy)
     seal: ThoughtSeal = field(default_factory=SecretSeal.made_up)
     images: ImagePolicy = field(default_factory=ImagePolicy)
+    tool_calls: ToolCallPolicy = field(default_factory=ToolCallPolicy)
 
 
 class Gateway:
@@ -101,7 +104,14 @@ class Gateway:
         self._metrics = Metrics(readiness, admission, self._upstream_metrics)
         self._generator = Generator(target, readiness, catalog, admission, config.limits)
         images = Images(config.images, readiness, catalog, fetcher)
-        engine = Engine(self._generator, images, self._metrics, config.max_body_bytes, config.keep_alive_seconds)
+        engine = Engine(
+            self._generator,
+            images,
+            self._metrics,
+            config.max_body_bytes,
+            config.keep_alive_seconds,
+            config.tool_calls,
+        )
         messages = Messages(config.thinking, config.seal)
         counting = CountTokensRoute(messages, engine, target, readiness, config.limits.ready_seconds)
         self._data_path: dict[str, GenerationRoute | EmbeddingsRoute | CountTokensRoute] = {

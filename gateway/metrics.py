@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.admission import Admission
     from gateway.readiness import Readiness
+    from gateway.toolcalls.guard import CallReport
     from gateway.upstream.scrape import UpstreamMetrics
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each one, which nobody reads
@@ -72,8 +73,28 @@ class Metrics:
         self.tokens = Counter(
             "warmgate_tokens",
             "Tokens by kind: prompt (all of the prompt), cached (that part of it that was not computed again), "
-            "completion (thought and answer) and reasoning (the thought alone).",
+            "completion (thought and answer), reasoning (the thought alone) and repair (for calls that were asked for "
+            "again, also part of completion).",
             ["kind"],
+            registry=self.registry,
+        )
+        self.tool_calls = Counter(
+            "warmgate_tool_calls",
+            "Tool calls by what became of them: valid, normalized (put right without loss), repaired (the model was "
+            "asked again), invalid (passed on because only a report was wanted) or refused.",
+            ["route", "outcome"],
+            registry=self.registry,
+        )
+        self.tool_call_rules = Counter(
+            "warmgate_tool_call_normalizations",
+            "What was put right in tool calls.",
+            ["rule"],
+            registry=self.registry,
+        )
+        self.tool_call_repairs = Counter(
+            "warmgate_tool_call_repairs",
+            "How often the model was asked again for a tool call.",
+            ["route"],
             registry=self.registry,
         )
         ProcessCollector(registry=self.registry)
@@ -115,6 +136,17 @@ class Observation:
         else:
             self._inter_token.observe((now - self._last) / pieces)
         self._last = now
+
+    def count_calls(self, report: CallReport) -> None:
+        """Count what became of one answer's tool calls."""
+        metrics = self._metrics
+        for outcome, count in report.outcomes.items():
+            metrics.tool_calls.labels(self._route, outcome.value).inc(count)
+        for rule, count in report.rules.items():
+            metrics.tool_call_rules.labels(rule.value).inc(count)
+        if report.asked_again:
+            metrics.tool_call_repairs.labels(self._route).inc(report.asked_again)
+            metrics.tokens.labels("repair").inc(report.tokens)
 
     def end(self, outcome: str) -> None:
         """Count the request itself."""

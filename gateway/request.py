@@ -68,7 +68,7 @@ class GenerationRequest:
     logprobs: int | None = None
     tools: list[Json] | None = None
     tool_choice: ToolChoice = ToolChoice()
-    toolbox: Toolbox | None = None
+    toolbox: Toolbox | None = field(default=None, compare=False)
     call_handling: CallHandling = REPAIR_CALLS
     parallel_tool_calls: bool | None = None
     response_format: Json | None = None

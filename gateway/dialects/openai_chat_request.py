@@ -17,6 +17,7 @@ from gateway.dialects.json_body import decode_body, invalid
 from gateway.dialects.openai_chat_thinking import ThinkingFields, asked_of_thinking
 from gateway.request import GenerationRequest, ImageSource, Json, ToolChoice
 from gateway.thinking import ThinkingPolicy, plan_thinking
+from gateway.toolcalls.toolbox import compile_tools
 
 IGNORED = {
     "metadata": "nothing is stored",
@@ -226,6 +227,7 @@ def to_generation(body: ChatCompletionRequest, policy: ThinkingPolicy) -> Genera
         InvalidRequest: Fields contradict each other, or ask for what the model cannot take.
     """
     tools: list[Json] | None = msgspec.to_builtins(body.tools) if body.tools else None
+    choice = _tool_choice(body)
     images: list[ImageSource] = []
     max_tokens = body.max_completion_tokens or body.max_tokens
     return GenerationRequest(
@@ -236,7 +238,8 @@ def to_generation(body: ChatCompletionRequest, policy: ThinkingPolicy) -> Genera
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
         logprobs=_logprobs(body),
         tools=tools,
-        tool_choice=_tool_choice(body),
+        tool_choice=choice,
+        toolbox=compile_tools(tools, choice, parallel=body.parallel_tool_calls),
         parallel_tool_calls=body.parallel_tool_calls if tools else None,
         response_format=_response_format(body),
         sampling=_sampling(body),

@@ -19,6 +19,7 @@ from gateway.dialects.openai_responses_stream import EventWriter, ResponseStream
 from gateway.dialects.openai_responses_tools import ToolSet, chat_tools, tool_choice
 from gateway.request import GenerationRequest
 from gateway.thinking import plan_thinking
+from gateway.toolcalls.toolbox import compile_tools
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,6 +125,7 @@ class Responses:
     def _to_generation(self, body: ResponsesRequest, tools: ToolSet) -> GenerationRequest:
         conversation = self._conversation(body, tools)
         functions = chat_tools(tools)
+        choice = tool_choice(body, tools)
         return GenerationRequest(
             messages=conversation.messages,
             images=tuple(conversation.images),
@@ -131,7 +133,10 @@ class Responses:
             max_tokens=body.max_output_tokens,
             logprobs=_logprobs(body),
             tools=functions,
-            tool_choice=tool_choice(body, tools),
+            tool_choice=choice,
+            toolbox=compile_tools(
+                functions, choice, parallel=body.parallel_tool_calls, fields=tools.fields.__getitem__
+            ),
             parallel_tool_calls=body.parallel_tool_calls if functions else None,
             response_format=_response_format(body),
             sampling=_sampling(body),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.dialects.json_body import invalid
 from gateway.dialects.openai_responses_request import AllowedToolsChoice, FunctionChoice, FunctionTool, NamespaceTool
 from gateway.request import ToolChoice
+from gateway.toolcalls.toolbox import ToolFields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,18 +30,20 @@ class ToolSet:
 
     Attributes:
         functions: What the model may call, under names that are unique.
+        fields: The client's names of their fields, for errors.
     """
 
     def __init__(self, tools: Sequence[AnyTool]) -> None:
         self.functions: list[FunctionTool] = []
+        self.fields: list[ToolFields] = []
         self._spaced: dict[str, tuple[str, str]] = {}  # a name that the model knows -> the client's namespace and name
         self._taken = {tool.name for tool in tools if isinstance(tool, FunctionTool)}
-        for tool in tools:
+        for i, tool in enumerate(tools):
             match tool:
                 case FunctionTool():
-                    self.functions.append(tool)
+                    self._add(tool, f"tools[{i}]")
                 case NamespaceTool():
-                    self._add_namespace(tool)
+                    self._add_namespace(tool, f"tools[{i}]")
         self._flat = {spaced: name for name, spaced in self._spaced.items()}
 
     def known_as(self, name: str, namespace: str | None) -> str:
@@ -59,9 +62,13 @@ class ToolSet:
     def __contains__(self, name: str) -> bool:
         return name in self._taken
 
-    def _add_namespace(self, namespace: NamespaceTool) -> None:
+    def _add(self, tool: FunctionTool, where: str) -> None:
+        self.functions.append(tool)
+        self.fields.append(ToolFields(f"{where}.name", f"{where}.parameters"))
+
+    def _add_namespace(self, namespace: NamespaceTool, where: str) -> None:
         introduction = f"{namespace.description}\n\n" if namespace.description else ""
-        for tool in namespace.tools:
+        for i, tool in enumerate(namespace.tools):
             if not isinstance(tool, FunctionTool):
                 continue
             name = self._unique(_flatten(namespace.name, tool.name))
@@ -70,7 +77,7 @@ class ToolSet:
             # what holds for all of them is said once
             description = introduction + (tool.description or "") or None
             introduction = ""
-            self.functions.append(FunctionTool(name, description, tool.parameters, tool.strict))
+            self._add(FunctionTool(name, description, tool.parameters, tool.strict), f"{where}.tools[{i}]")
 
     def _unique(self, name: str) -> str:
         number, unique = 1, name

@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.answer import Restarted
 from gateway.errors import GatewayError, InternalError
 from gateway.routes import asgi
+from gateway.routes.tool_call_header import asked_mode
 from gateway.routes.writers import BodyWriter, StreamWriter
+from gateway.toolcalls.guard import CallReport
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from gateway.answer import Answer
     from gateway.dialects.base import Dialect, ParsedRequest
     from gateway.generation import Generator
     from gateway.images.resolving import Images
     from gateway.metrics import Metrics, Observation
     from gateway.routes.writers import Writer
+    from gateway.toolcalls.policy import CallHandling, ToolCallPolicy
+    from gateway.upstream.catalog import ModelInfo
 
 logger = logging.getLogger("warmgate.gateway")
 
@@ -37,6 +42,7 @@ class Engine:
         metrics: Counts.
         max_body_bytes: The largest request body that is read.
         keep_alive_seconds: How long a stream may be silent; 0 for any time.
+        tool_calls: What is done about calls that their own schema rejects.
     """
 
     generator: Generator
@@ -44,6 +50,7 @@ class Engine:
     metrics: Metrics
     max_body_bytes: int
     keep_alive_seconds: float
+    tool_calls: ToolCallPolicy
 
 
 class GenerationRoute:
@@ -67,7 +74,8 @@ class GenerationRoute:
         outcome = "cancelled"
         try:
             body = await asgi.read_body(scope, receive, self._engine.max_body_bytes)
-            exchange = _Exchange(self.dialect, self._engine, observation, send, key)
+            handling = self._engine.tool_calls.of(key, asked_mode(scope["headers"]))
+            exchange = _Exchange(self.dialect, self._engine, observation, send, key, handling)
             outcome = await asgi.unless_disconnected(exchange.answer(body), receive) or outcome
         except asgi.ClientDisconnected:
             pass
@@ -81,12 +89,22 @@ class GenerationRoute:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, dialect: Dialect, engine: Engine, observation: Observation, send: Send, key: str) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        engine: Engine,
+        observation: Observation,
+        send: Send,
+        key: str,
+        handling: CallHandling,
+    ) -> None:
         self._dialect = dialect
         self._engine = engine
         self._observation = observation
         self._send = send
         self._key = key
+        self._handling = handling
+        self._calls = CallReport()
 
     async def answer(self, body: bytes) -> str:
         """Answer, or say in the dialect why not. Returns the outcome, for the metrics."""
@@ -98,7 +116,7 @@ class _Exchange:
                 await self._engine.images.resolve(parsed.generation.images)
                 await self._engine.generator.check(parsed.generation)
                 await self._generate(parsed, writer)
-            await writer.end()  # the slot is free already
+            await writer.end(self._calls.summary())  # the slot is free already
         except asgi.ClientDisconnected:
             raise
         except GatewayError as error:
@@ -133,16 +151,23 @@ class _Exchange:
             await asyncio.wait(works)
 
     async def _generate_choice(self, choice: int, parsed: ParsedRequest, writer: Writer) -> None:
-        request = parsed.generation.for_choice(choice)
+        request = replace(parsed.generation.for_choice(choice), call_handling=self._handling)
         async with self._engine.generator.answer(
             request, key=self._key, restartable=not parsed.stream, again=choice > 0
         ) as (model, answer):
-            async for batch in answer.batches():
-                if isinstance(batch, Restarted):
-                    writer.restart(choice)
-                else:
-                    self._observation.add(batch)
-                    await writer.write(choice, model, batch)
+            try:
+                await self._deliver(choice, model, answer, writer)
+            finally:
+                self._observation.count_calls(answer.report)
+                self._calls.add(answer.report)
+
+    async def _deliver(self, choice: int, model: ModelInfo, answer: Answer, writer: Writer) -> None:
+        async for batch in answer.batches():
+            if isinstance(batch, Restarted):
+                writer.restart(choice)
+            else:
+                self._observation.add(batch)
+                await writer.write(choice, model, batch)
 
     async def _fail(self, writer: Writer | None, error: GatewayError) -> str:
         if writer is None or not await writer.fail(error):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.dialects.base import AnswerHead
 from gateway.dialects.complete import CompleteAnswer
 from gateway.routes import asgi
+from gateway.routes.tool_call_header import answered, commented
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -49,8 +50,8 @@ class Writer(Protocol):
     def restart(self, choice: int) -> None:
         """Forget what came of a choice."""
 
-    async def end(self) -> None:
-        """Send what is left to send."""
+    async def end(self, calls: str) -> None:
+        """Send what is left to send. `calls` says what became of the tool calls; nothing if there were none."""
 
     async def fail(self, error: GatewayError) -> bool:
         """Tell the client of a failure, if something has been sent already. Returns whether it had."""
@@ -110,10 +111,10 @@ class StreamWriter:
         """Refuse: what was sent cannot be taken back."""
         raise AssertionError(f"choice {choice} of a stream cannot begin anew")
 
-    async def end(self) -> None:
+    async def end(self, calls: str) -> None:
         """Send the end of a complete answer."""
         assert self._renderer is not None  # noqa: S101 -- every answer has at least its ending
-        await self._put_last(self._renderer.end())
+        await self._put_last(commented(calls) + self._renderer.end())
 
     async def fail(self, error: GatewayError) -> bool:
         """Tell the client of a failure, if something has been sent already. Returns whether it had."""
@@ -196,10 +197,11 @@ class BodyWriter:
         """Forget what came of a choice."""
         self._answers[choice] = CompleteAnswer()
 
-    async def end(self) -> None:
+    async def end(self, calls: str) -> None:
         """Send the answer."""
         assert self._model is not None  # noqa: S101 -- every answer has at least its ending
-        await asgi.send_json(self._send, 200, self._parsed.body(_head(self._model), self._answers))
+        body = self._parsed.body(_head(self._model), self._answers)
+        await asgi.send_json(self._send, 200, body, answered(calls))
 
     async def fail(self, error: GatewayError) -> bool:
         """Return False: nothing has been sent."""

@@ -40,6 +40,13 @@ class CallReport:
     asked_again: int = 0
     tokens: int = 0
 
+    def add(self, other: CallReport) -> None:
+        """Add what became of another answer's calls."""
+        self.outcomes += other.outcomes
+        self.rules += other.rules
+        self.asked_again += other.asked_again
+        self.tokens += other.tokens
+
     def forget(self) -> None:
         """Begin anew: no call has been passed on."""
         self.outcomes.clear()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-MOST_TOOLS = 128
+MOST_TOOLS = 1024
+"""Of any dialect; OpenAI's take 128."""
 MOST_NAME_CHARACTERS = 128
 MOST_BYTES = 256 * 1024
 MOST_BYTES_TOGETHER = 1024 * 1024
