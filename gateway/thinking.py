@@ -191,12 +191,12 @@ def _fields(asked: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in asked.items():
         if value is None:
             continue
-        if isinstance(value, Mapping):
-            yield from ((f"{name}.{field}", inner) for field, inner in value.items() if inner is not None)
-        elif name in _OBJECTS:
-            raise InvalidRequest(f"Invalid {name!r}: expected an object.", param=name)
-        else:
+        if name not in _OBJECTS:
             yield name, value
+        elif isinstance(value, Mapping):
+            yield from ((f"{name}.{field}", inner) for field, inner in value.items() if inner is not None)
+        else:
+            raise InvalidRequest(f"Invalid {name!r}: expected an object.", param=name)
 
 
 def _read(fields: Mapping[str, Any]) -> Iterator[Said]:

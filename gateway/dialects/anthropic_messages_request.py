@@ -15,12 +15,16 @@ import msgspec
 from msgspec import Meta
 
 from gateway.dialects.anthropic_messages_conversation import to_chat_messages
-from gateway.dialects.anthropic_messages_wire import Message, TextBlock
+from gateway.dialects.anthropic_messages_wire import Message, TextBlock  # noqa: TC001 -- msgspec reads annotations
 from gateway.dialects.json_body import decode_body, invalid
+from gateway.dialects.openai_chat_thinking import ThinkingFields, asked_of_thinking
 from gateway.request import GenerationRequest, Json, ToolChoice
 from gateway.thinking import Thinking, ThinkingPolicy, plan_thinking
+from gateway.toolcalls.toolbox import ToolFields, compile_tools
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.thoughts import ThoughtSeal
 
 IGNORED = {
@@ -49,22 +53,6 @@ UNSUPPORTED = {
     "thread": "Nothing is stored here; send the whole conversation.",
 }
 """Top-level fields of Anthropic's that would change the answer and that we cannot honour, with what to say."""
-
-THINKING = (
-    "chat_template_kwargs",
-    "enable_thinking",
-    "output_config",
-    "reasoning",
-    "reasoning_budget",
-    "reasoning_budget_tokens",
-    "reasoning_effort",
-    "thinking",
-    "thinking_budget",
-    "thinking_budget_tokens",
-    "thinking_token_budget",
-)
-"""Fields that say something about thinking: Anthropic's, and what users of local models know. `gateway.thinking` reads
-them."""
 
 SAMPLING = ("temperature", "top_p", "top_k")
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -110,12 +98,12 @@ class OutputFormat(msgspec.Struct):
 
 
 class OutputConfig(msgspec.Struct, forbid_unknown_fields=True):
-    effort: Any = None
+    effort: Any = None  # checked with the other fields about thinking
     format: OutputFormat | None = None
     task_budget: Any = None  # advice for a model that was trained to heed it
 
 
-class MessagesRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class MessagesRequest(ThinkingFields, forbid_unknown_fields=True, kw_only=True):
     """The body of `POST /v1/messages`."""
 
     messages: Annotated[list[Message], Meta(min_length=1)]
@@ -129,19 +117,8 @@ class MessagesRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     tools: Annotated[list[Tool], Meta(max_length=1024)] | None = None
     tool_choice: AutoChoice | AnyChoice | NoneChoice | NamedChoice | None = None
-    output_config: OutputConfig | None = None
+    output_config: OutputConfig | None = None  # its effort is about thinking
     output_format: OutputFormat | None = None  # the older name of output_config.format
-    # about thinking: see THINKING
-    thinking: Any = None
-    chat_template_kwargs: Any = None
-    enable_thinking: Any = None
-    reasoning: Any = None
-    reasoning_budget: Any = None
-    reasoning_budget_tokens: Any = None
-    reasoning_effort: Any = None
-    thinking_budget: Any = None
-    thinking_budget_tokens: Any = None
-    thinking_token_budget: Any = None
     # accepted and ignored: see IGNORED
     anthropic_beta: Any = None
     anthropic_version: Any = None
@@ -196,7 +173,8 @@ def to_generation(body: MessagesRequest, policy: ThinkingPolicy, seal: ThoughtSe
         InvalidRequest: Fields contradict each other, or ask for what the model cannot take.
     """
     tools = _tools(body)
-    choice = body.tool_choice
+    choice = _tool_choice(body, {tool["function"]["name"] for tool in tools})
+    parallel = False if body.tool_choice and body.tool_choice.disable_parallel_tool_use else None
     messages, images = to_chat_messages(body.system, body.messages, seal)
     return GenerationRequest(
         messages=messages,
@@ -205,8 +183,9 @@ def to_generation(body: MessagesRequest, policy: ThinkingPolicy, seal: ThoughtSe
         max_tokens=body.max_tokens,
         stop=tuple(body.stop_sequences or ()),
         tools=tools or None,
-        tool_choice=_tool_choice(body, {tool["function"]["name"] for tool in tools}),
-        parallel_tool_calls=False if tools and choice and choice.disable_parallel_tool_use else None,
+        tool_choice=choice,
+        toolbox=compile_tools(tools, choice, parallel=parallel, fields=_tool_fields(body)),
+        parallel_tool_calls=parallel if tools else None,
         response_format=_response_format(body),
         sampling={name: value for name in SAMPLING if (value := getattr(body, name)) is not None},
     )
@@ -226,7 +205,7 @@ def shows_thoughts(body: MessagesRequest) -> bool:
 
 def _thinking(body: MessagesRequest, policy: ThinkingPolicy) -> Thinking:
     """Return the plan. A request that does not ask for thought gets none: its client reads the first block as text."""
-    asked = {name: value for name in THINKING if (value := getattr(body, name)) is not None}
+    asked = asked_of_thinking(body)
     if body.output_config is not None:
         asked["output_config"] = {"effort": body.output_config.effort}
     return plan_thinking(asked, dataclasses.replace(policy, enabled=False), max_tokens=body.max_tokens)
@@ -242,6 +221,12 @@ def _response_format(body: MessagesRequest) -> Json | None:
 
 def _tools(body: MessagesRequest) -> list[Json]:
     return [_function(tool, f"tools[{i}]") for i, tool in enumerate(body.tools or ()) if tool.type in (None, "custom")]
+
+
+def _tool_fields(body: MessagesRequest) -> Callable[[int], ToolFields]:
+    """Return the names of a custom tool's fields, by its number among the custom ones."""
+    places = [i for i, tool in enumerate(body.tools or ()) if tool.type in (None, "custom")]
+    return lambda index: ToolFields(f"tools[{places[index]}].name", f"tools[{places[index]}].input_schema")
 
 
 def _function(tool: Tool, where: str) -> Json:

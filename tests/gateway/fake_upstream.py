@@ -290,6 +290,7 @@ class FakeUpstream:
             "/v1/models": (200, MODELS),
             "/metrics": (200, METRICS.encode()),
             f"{CHAT}/control": (200, {"success": True}),
+            f"{CHAT}/input_tokens": (200, {"input_tokens": 5}),
         } | self.control
 
     @contextlib.asynccontextmanager

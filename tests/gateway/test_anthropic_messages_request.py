@@ -158,6 +158,10 @@ def test_fields_that_cannot_be_honoured_are_refused_with_the_reason(name: str, w
         ({"output_config": {"format": {"type": "json_object"}}}, "output_config.format.type"),
         ({"thinking": {"type": "enabled", "display": "loud"}}, "thinking.display"),
         ({"thinking": {"type": "perhaps"}}, "thinking.type"),
+        ({"thinking": True}, "thinking"),
+        ({"thinking_budget": {"tokens": 5}}, "thinking_budget"),
+        ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs.messages"),
+        ({"output_config": {"effort": "huge"}}, "output_config.effort"),
         ({"thinking": {"type": "enabled", "budget_tokens": "5"}}, "thinking.budget_tokens"),
     ],
 )
