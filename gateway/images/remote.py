@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
+from gateway.images.addresses import is_public
 from gateway.images.refusal import Refused
 
 if TYPE_CHECKING:
@@ -110,19 +111,24 @@ def _check_scheme(scheme: str, schemes: UrlSchemes) -> None:
 
 
 def _host(where: re.Match[str]) -> str | Address:
-    host = where["name"].lower() if where["name"] else ""
-    try:
-        if not host:
-            return IPv6Address(where["ipv6"])
-        if host.rpartition(".")[2][:1].isdigit():
-            return IPv4Address(host)
-    except ValueError:
-        raise _invalid("its host is not an address in the usual notation.") from None
+    host = (where["name"] or "").lower()
+    if where["ipv6"] or host.rpartition(".")[2][:1].isdigit():
+        return _address(where["ipv6"] or host)
     if f".{host}".endswith(LOCAL_NAMES):
         raise not_public()
     if not _NAME.fullmatch(host):
         raise _invalid("its host is not the full name of a public host.")
     return host
+
+
+def _address(text: str) -> Address:
+    try:
+        address = IPv6Address(text) if ":" in text else IPv4Address(text)
+    except ValueError:
+        raise _invalid("its host is not an address in the usual notation.") from None
+    if not is_public(address):
+        raise not_public()
+    return address
 
 
 def not_public() -> Refused:

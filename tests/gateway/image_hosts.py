@@ -23,7 +23,7 @@ from gateway.images.fetching import Fetcher
 from gateway.images.policy import ImagePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 PUBLIC = "93.184.215.14"
 PUBLIC_IPV6 = "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
@@ -108,7 +108,7 @@ class ImageHost:
         left: Set when a client has closed its connection before the answer was complete.
     """
 
-    pages: dict[str, list[Answer]]
+    pages: Mapping[str, Sequence[Answer]]
     seen: list[bytes] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     server_names: list[str | None] = field(default_factory=list)

@@ -64,7 +64,7 @@ async def test_redirects_are_followed_to_other_hosts_and_nothing_is_taken_along(
         "/3": [http(302, location="4?x=1")],
         "/4?x=1": [http(body=png())],
     }
-    async with ImageHost(dict(pages)).listening() as host:
+    async with ImageHost(pages).listening() as host:
         assert await fetched(host) == png()
     assert host.addresses == [PUBLIC, PUBLIC, PUBLIC_IPV6, PUBLIC_IPV6]
     assert host.server_names == [HOST, HOST, OTHER_HOST, OTHER_HOST]
@@ -164,8 +164,12 @@ async def test_an_answer_that_is_no_image_we_can_take_is_refused(answer: bytes, 
 @scenario
 async def test_a_chunked_body_without_end_is_not_read_further_than_the_limit() -> None:
     never = asyncio.Event()
-    pieces = [http(transfer_encoding="chunked"), *[b"100\r\n" + bytes(256) + b"\r\n"] * 4, never]
-    async with ImageHost({"/cat.png": list(pieces)}).listening() as host:
+    pieces: list[bytes | asyncio.Event] = [
+        http(transfer_encoding="chunked"),
+        *[b"100\r\n" + bytes(256) + b"\r\n"] * 4,
+        never,
+    ]
+    async with ImageHost({"/cat.png": pieces}).listening() as host:
         assert (await refused(host, policy=SMALL)).code == "image_too_large"
         await host.left.wait()
 
@@ -218,7 +222,7 @@ def test_nothing_of_a_url_but_its_host_is_logged(caplog: pytest.LogCaptureFixtur
     @scenario
     async def fetch_three() -> None:
         pages = {"/p4th?s3cret": [http(302, location="/p4th2?s3cret")], "/p4th2?s3cret": [http(body=png())]}
-        async with ImageHost(dict(pages)).listening() as host:
+        async with ImageHost(pages).listening() as host:
             await fetched(host, f"https://{HOST}/p4th?s3cret")
         with pytest.raises(Refused):
             await fetched(host, f"https://{HOST}/p4th?s3cret")  # nobody listens any more

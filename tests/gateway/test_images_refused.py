@@ -74,7 +74,7 @@ PRIVATE_ADDRESSES = [
     "ff02::1",
 ]
 
-NAMES = {
+NAMES: dict[str, list[list[str]]] = {
     HOST: [[PUBLIC]],
     "both.example": [[PUBLIC, "10.0.0.1"]],
     "both6.example": [[PUBLIC, PUBLIC_IPV6, "::1"]],

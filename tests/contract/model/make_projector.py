@@ -1,7 +1,9 @@
 """Make the contract model's image projector: Gemma 4's kind, with one small layer of seeded random weights.
 
 It lets a real llama-server take images: they are decoded, scaled, cut into patches and read as tokens as they are for
-the real model. What the model makes of them means nothing. Needs PyPI's `gguf`.
+the real model. What the model makes of them means nothing.
+
+    PYTHONPATH=tests python -m contract.model.make_projector    # with PyPI's `gguf`
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any, Final
 
 import gguf  # type: ignore[import-not-found, unused-ignore]
 import numpy as np  # type: ignore[import-not-found, unused-ignore]
-import shape
+from contract.model import shape
 
 OUT: Final = Path(__file__).with_name("projector.gguf")
 SEED: Final = 4
