@@ -51,7 +51,7 @@ def checked_response(response: Any) -> Any:
 
 def checked_events(body: bytes) -> list[Any]:
     """Read a stream, hold every event against the specification, and return them; the end mark as it is."""
-    return [_checked_event(block) for block in body.split(b"\n\n")[:-1]]
+    return [_checked_event(block) for block in body.split(b"\n\n")[:-1] if not block.startswith(b":")]
 
 
 def _checked_event(block: bytes) -> Any:

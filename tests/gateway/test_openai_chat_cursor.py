@@ -88,7 +88,8 @@ def test_of_several_limits_the_newest_word_holds() -> None:
 
 def test_flat_tools_in_a_chat_are_nested_and_others_skipped() -> None:
     chat = {"messages": [{"role": "user", "content": "Hi"}], "tool_choice": "auto"}
-    assert parse({**chat, "tools": [NESTED, FLAT, PATCH]}) == parse({**chat, "tools": [NESTED, NESTED]})
+    other = {"type": "function", "function": {"name": "list_files"}}
+    assert parse({**chat, "tools": [other, FLAT, PATCH]}) == parse({**chat, "tools": [other, NESTED]})
     assert parse({**chat, "tools": [PATCH]}) == parse({**chat, "tools": []})
 
 

@@ -17,6 +17,7 @@ from gateway.thinking import OFF, Thinking
 
 DEFAULT = Thinking(budget=8192)
 WEATHER = {"type": "function", "name": "weather"}
+HOSTED = {"type": "mcp"}
 WEATHER_TOOL = {"type": "function", "function": {"name": "weather"}}
 AGENTS = {
     "type": "namespace",
@@ -544,6 +545,12 @@ def test_what_is_not_json_is_refused_as_that(body: bytes) -> None:
             "tools[0].tools[0].name",
         ),
         ({"input": "Hi", "tools": [WEATHER] * 129}, "length <= 128", "tools"),
+        ({"input": "Hi", "tools": [{"type": "mcp"}, WEATHER, WEATHER]}, "two tools called 'weather'", "tools[2].name"),
+        (
+            {"input": "Hi", "tools": [{**AGENTS, "tools": [HOSTED, {**WEATHER, "parameters": {"type": "no"}}]}]},
+            "invalid schema for function 'agents__weather'",
+            "tools[0].tools[1].parameters.type",
+        ),
         ({"input": "Hi", "tool_choice": "required"}, "no functions to choose from", "tool_choice"),
         ({"input": "Hi", "tools": [WEATHER], "tool_choice": "any"}, "any", "tool_choice"),
         ({"input": "Hi", "tools": [WEATHER], "tool_choice": {"type": "mcp"}}, "mcp", "tool_choice.type"),
