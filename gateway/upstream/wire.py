@@ -15,6 +15,8 @@ from gateway import events
 from gateway.errors import BodyTooLarge, GatewayError, InvalidRequest, MalformedAnswer, NotReady, UpstreamFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.request import GenerationRequest
     from gateway.thinking import Thinking
 
@@ -106,7 +108,7 @@ def encode_request(request: GenerationRequest) -> bytes:
     Raises:
         InvalidRequest: It is nested too deeply.
     """
-    _check_images(request)
+    _check_images(request.messages)
     optional = {
         "max_tokens": request.max_tokens,
         "response_format": request.response_format,
@@ -126,9 +128,11 @@ def encode_request(request: GenerationRequest) -> bytes:
         raise InvalidRequest("The request body is nested too deeply.") from None
 
 
-def _check_images(request: GenerationRequest) -> None:
+def _check_images(messages: Sequence[dict[str, Any]]) -> None:
     """Let no image through that was not resolved: llama-server would fetch it, from anywhere."""
-    if not all(image.part["image_url"]["url"].startswith("data:") for image in request.images):
+    contents = [content for message in messages if isinstance(content := message.get("content"), list)]
+    images = [part["image_url"]["url"] for content in contents for part in content if part["type"] == "image_url"]
+    if not all(url.startswith("data:image/") for url in images):
         raise RuntimeError("an image was not resolved")
 
 

@@ -17,6 +17,8 @@ from gateway.application import Gateway, GatewayConfig
 from gateway.auth.keys import KeyRing
 from gateway.generation import Limits
 from gateway.images.policy import ImagePolicy
+from gateway.request import GenerationRequest
+from gateway.upstream.wire import encode_request
 
 KEY = "sk-test-4d1f0c-secret"
 URL = f"https://{HOST}/cat.png"
@@ -184,6 +186,13 @@ async def test_each_limit_has_a_code_and_names_the_image_that_exceeds_it(
     assert answer.status_code == 400
     assert (error["code"], error["param"]) == (code, f"messages[0].content[{1 + which}].image_url.url")
     assert upstream.calls == []
+
+
+@pytest.mark.parametrize("url", [URL, "", "data:audio/wav;base64,", "iVBORw0KGgo="])
+def test_what_was_not_resolved_is_not_even_encoded_for_the_upstream(url: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    with pytest.raises(RuntimeError, match="not resolved"):
+        encode_request(GenerationRequest(messages=[{"role": "user", "content": [part]}]))
 
 
 @scenario

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import gguf  # type: ignore[import-not-found, unused-ignore]
 import numpy as np  # type: ignore[import-not-found, unused-ignore]
+
 from contract.model import shape
 
 OUT: Final = Path(__file__).with_name("projector.gguf")
