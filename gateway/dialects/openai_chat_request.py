@@ -295,20 +295,20 @@ def _tool_choice(body: ChatCompletionRequest) -> ToolChoice:
 
 
 def _message(message: Message, where: str, images: list[ImageSource]) -> Json:
-    if isinstance(message, AssistantMessage):
-        return _assistant(message, where)
-    content = _content(message.content, where)
+    content = _content(message.content or "", where)
     images += content.images
+    if isinstance(message, AssistantMessage):
+        return _assistant(message, content, where)
     if isinstance(message, ToolMessage):
         return {"role": "tool", "content": content.build(), "tool_call_id": message.tool_call_id}
     # `developer` is OpenAI's newer word for the same thing; chat templates know only the old one
     return {"role": "user" if isinstance(message, UserMessage) else "system", "content": content.build()}
 
 
-def _assistant(message: AssistantMessage, where: str) -> Json:
+def _assistant(message: AssistantMessage, content: Content, where: str) -> Json:
     if message.content is None and not message.tool_calls:
         raise invalid(f"{where}.content", "an assistant message needs content or tool_calls.")
-    built: Json = {"role": "assistant", "content": _content(message.content or "", where).build()}
+    built: Json = {"role": "assistant", "content": content.build()}
     if message.reasoning_content:
         built["reasoning_content"] = message.reasoning_content
     if message.tool_calls:

@@ -11,6 +11,7 @@ from driving import client_of, make_gateway
 from fake_upstream import FakeUpstream, run
 from fuzzed_bodies import Fuzzer
 
+from gateway.images.policy import ImagePolicy
 from gateway.routes.openapi import BODIES
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 BODIES_EACH = 2000
 ROUNDS = 8  # each within the time that a scenario has
 REFUSED = range(400, 500)
+UNFETCHED = ImagePolicy(urls="none")  # some bodies name hosts
 NAMED = re.compile(r"'[^']*'")
 
 
@@ -29,7 +31,7 @@ def test_a_body_is_answered_or_refused_by_name(path: str, seed: int) -> None:
 
 
 async def _fuzz(path: str, seed: int) -> None:
-    async with FakeUpstream().listening() as upstream, client_of(make_gateway(upstream)) as client:
+    async with FakeUpstream().listening() as upstream, client_of(make_gateway(upstream, images=UNFETCHED)) as client:
         document = (await client.get("/openapi.json")).json()
         schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         answered = 0

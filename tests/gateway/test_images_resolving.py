@@ -195,6 +195,20 @@ def test_what_was_not_resolved_is_not_even_encoded_for_the_upstream(url: str) ->
         encode_request(GenerationRequest(messages=[{"role": "user", "content": [part]}]))
 
 
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool"])
+@scenario
+async def test_no_turn_of_a_chat_hides_an_image(role: str) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "see", "arguments": "{}"}}
+    turn = chat_body(URL)["messages"][0] | {"role": role} | ({"tool_call_id": "1"} if role == "tool" else {})
+    before = [{"role": "assistant", "tool_calls": [call]}] if role == "tool" else []
+    async with FakeUpstream().listening() as upstream:
+        service = Service(upstream)
+        messages = [*before, turn, {"role": "user", "content": "Hi"}]
+        assert (await service.post(CHAT, {"messages": messages})).status_code == 200
+        assert data_url(png()).encode() in upstream.calls[0].raw_body
+        assert URL.encode() not in upstream.calls[0].raw_body
+
+
 @scenario
 async def test_one_bad_url_keeps_all_others_from_being_fetched() -> None:
     async with FakeUpstream().listening() as upstream:
