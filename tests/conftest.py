@@ -116,23 +116,14 @@ def start_warmgate() -> Iterator[Callable[..., Warmgate]]:
     _kill(started)
 
 
-@pytest.fixture
-def gateway_before(start_warmgate: Callable[..., Warmgate]) -> Callable[[Path], Warmgate]:
-    """Return a function that starts `warmgate gateway` before a server that listens on a socket."""
-
-    def start(socket_path: Path) -> Warmgate:
-        arguments = ("gateway", "--upstream", f"unix:{socket_path}", "--port", "0")
-        return start_warmgate(*arguments, WARMGATE_API_KEYS=f"tests:{KEY}").ready()
-
-    return start
-
-
 @pytest.fixture(scope="session")
 def warmgate() -> Iterator[Warmgate]:
     """Return one `warmgate serve` for all tests that leave it as they found it."""
     process = Warmgate("serve", "--port", "0", env={"WARMGATE_API_KEYS": f"tests:{KEY}"})
-    yield process.ready()
-    _kill([process])
+    try:
+        yield process.ready()
+    finally:
+        _kill([process])
 
 
 @pytest.fixture

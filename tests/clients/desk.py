@@ -1,4 +1,4 @@
-"""Command-line agents at work: a home and a project of their own, no network but the gateway, one prompt."""
+"""Command-line agents at work: a home and a project of their own, no network but the gateway."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-TURN_SECONDS = 60
-PROMPT = "Read marker.txt and tell me what it says."
+TURN_SECONDS = 240
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""A scripted model behind the real gateway: it thinks, calls one tool, and repeats what the tool said.
+"""A scripted model behind the real gateway: it thinks, has `marker.txt` read, and repeats what the tool said.
 
-The small real models of the test suite cannot act on an agent's prompt of 10,000 tokens. What this one sends is
-llama-server's wire format, so everything between it and a client is the real thing.
+With all its tools Claude Code's prompt has 27,000 tokens, and ends with 6,000 characters of its own; the contract model
+loses its scene behind them. What this one sends is llama-server's wire format, so that everything between it and a
+client is the real thing.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 CONTEXT_TOKENS = 65_536
 THOUGHT = "The marker is in a file, so I look into that file."
 PREFIX = "The tool says: "
+TOOL = "Bash"
+ARGUMENTS = {"command": "cat marker.txt", "description": "Read the marker"}
 COUNT_PATH = "/v1/chat/completions/input_tokens"
 
 
@@ -44,14 +47,10 @@ class FakeModel:
 
     Attributes:
         socket_path: Where its server listens.
-        tool: The tool that it calls.
-        arguments: And what with.
         upstream: Its server, which keeps the requests.
     """
 
     socket_path: Path
-    tool: str
-    arguments: dict[str, Any]
     upstream: FakeUpstream
 
     @property
@@ -65,16 +64,16 @@ class FakeModel:
         if last["role"] == "tool":
             await answer(ROLE, text(PREFIX), text(_text_of(last["content"])), *ENDING)(call)
             return
-        begins = call_begins(0, "Vx0qmTfRZq1KpGcu", self.tool)
-        goes_on = call_goes_on(0, json.dumps(self.arguments))
+        begins = call_begins(0, "Vx0qmTfRZq1KpGcu", TOOL)
+        goes_on = call_goes_on(0, json.dumps(ARGUMENTS))
         await answer(ROLE, thought(THOUGHT), begins, goes_on, finish("tool_calls"), usage(), DONE)(call)
 
 
 @contextlib.contextmanager
-def serving(directory: Path, tool: str, arguments: dict[str, Any]) -> Iterator[FakeModel]:
-    """Serve a model that calls `tool`, in a thread of its own, on a socket in `directory`."""
+def serving(directory: Path) -> Iterator[FakeModel]:
+    """Serve the model, in a thread of its own, on a socket in `directory`."""
     upstream = FakeUpstream(directory / "llama.sock", control={"/props": (200, _props()), COUNT_PATH: (200, _count())})
-    model = FakeModel(directory / "llama.sock", tool, arguments, upstream)
+    model = FakeModel(directory / "llama.sock", upstream)
     upstream.default = model.act
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(upstream.listening()):
         yield model

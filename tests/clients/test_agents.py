@@ -1,6 +1,6 @@
-"""Codex and Claude Code, each with only a base URL and a key: one turn with a tool call and its result.
+"""Codex and Claude Code, each with only a base URL and a key: one turn with a tool call and its result, offline.
 
-The agents, the gateway and everything between them are real. The model is not: see fake_model.py.
+They are set up as docs/clients.md says.
 """
 
 from __future__ import annotations
@@ -10,39 +10,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import KEY
-from desk import PROMPT, Desk
-from fake_model import PREFIX, THOUGHT, serving
-from node_clients import node_command
+from contract.scenes import SCENES
+
+from clients import documented
+from clients.desk import Desk
+from clients.fake_model import PREFIX, THOUGHT
+from clients.node_clients import node_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Warmgate
+    from clients.fake_model import FakeModel
 
-pytestmark = pytest.mark.agents
+# Reading a prompt of 13,000 tokens takes two busy cores a minute.
+pytestmark = [pytest.mark.agents, pytest.mark.timeout(300)]
 
 CODEX = "node_modules/@openai/codex/bin/codex.js"
 CLAUDE = "node_modules/@anthropic-ai/claude-code/cli-wrapper.cjs"
-
-CODEX_CONFIG = """\
-model = "gemma-4"
-model_provider = "warmgate"
-web_search = "disabled"
-check_for_update_on_startup = false
-
-[model_providers.warmgate]
-name = "warmgate"
-base_url = "{url}/v1"
-env_key = "WARMGATE_KEY"
-wire_api = "responses"
-
-[analytics]
-enabled = false
-
-[features]
-plugins = false
-"""
+PROMPT = "Read marker.txt and tell me what it says."
 
 
 @pytest.fixture
@@ -50,47 +35,43 @@ def desk(tmp_path: Path) -> Desk:
     return Desk.make(tmp_path)
 
 
-def test_codex_runs_a_command_and_tells_its_result(desk: Desk, gateway_before: Callable[[Path], Warmgate]) -> None:
+def test_codex_runs_a_command_and_tells_its_result(desk: Desk, contract_url: str) -> None:
+    scene = SCENES["codex"]
+    configure_codex(desk, contract_url)
     command = [*node_command(CODEX), "exec", "--json", "--skip-git-repo-check", "--sandbox", "danger-full-access"]
-    with serving(desk.home, "exec_command", {"cmd": "cat marker.txt"}) as model:
-        configure_codex(desk, gateway_before(model.socket_path).url)
-        printed = desk.run([*command, PROMPT], WARMGATE_KEY=KEY)
-        conversations = model.conversations
-    items = [line["item"] for line in map(json.loads, printed.splitlines()) if line["type"] == "item.completed"]
-    told = [(item["type"], item.get("text") or item.get("aggregated_output")) for item in items]
-    assert told[-3:-1] == [("reasoning", THOUGHT), ("command_execution", desk.marker + "\n")]
-    assert told[-1][1].startswith(PREFIX)
-    assert desk.marker in told[-1][1]
-    assert_the_thought_comes_back(conversations)
+    printed = desk.run([*command, f"{scene.trigger} {PROMPT}"], WARMGATE_KEY=KEY)
+    lines = [json.loads(line) for line in printed.splitlines()]
+    thought, executed, said = [line["item"] for line in lines if line["type"] == "item.completed"][-3:]
+    assert thought["text"] == scene.thought
+    assert executed["aggregated_output"] == f"{desk.marker}\n"
+    assert said["type"] == "agent_message"
+    assert desk.marker in said["text"]
+    assert lines[-1]["type"] == "turn.completed"
+    assert lines[-1]["usage"]["cached_input_tokens"] > 0
 
 
 def configure_codex(desk: Desk, url: str) -> None:
     config = desk.home / ".codex" / "config.toml"
     config.parent.mkdir()
-    config.write_text(CODEX_CONFIG.format(url=url))
+    config.write_text(documented.block("Codex", "toml", url))
 
 
-@pytest.mark.parametrize("tools", ["Bash,Read", "default"])
-def test_claude_code_runs_a_command_and_tells_its_result(
-    desk: Desk, gateway_before: Callable[[Path], Warmgate], tools: str
-) -> None:
-    command = [*node_command(CLAUDE), "-p", PROMPT, "--allowedTools", "Bash", "--tools", tools]
-    with serving(desk.home, "Bash", {"command": "cat marker.txt", "description": "Read the marker"}) as model:
-        printed = desk.run(
-            command,
-            ANTHROPIC_BASE_URL=gateway_before(model.socket_path).url,
-            ANTHROPIC_AUTH_TOKEN=KEY,
-            ANTHROPIC_MODEL="gemma-4",
-            CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
-        )
-        conversations = model.conversations
+def test_claude_code_runs_a_command_and_tells_its_result(desk: Desk, contract_url: str) -> None:
+    printed = run_claude(desk, contract_url, f"{SCENES['claude'].trigger} {PROMPT}", "Bash,Read")
+    assert printed == f"The result is: {desk.marker}\n"
+
+
+def test_claude_code_with_all_its_tools(desk: Desk, scripted_url: str, scripted_model: FakeModel) -> None:
+    printed = run_claude(desk, scripted_url, PROMPT, "default")
     assert printed == f"{PREFIX}{desk.marker}\n"
-    assert_the_thought_comes_back(conversations)
-
-
-def assert_the_thought_comes_back(conversations: list[list[dict[str, str]]]) -> None:
-    """Gemma 4 wants to see the thought that led to a call, when it is told the call's result."""
-    first, second = conversations
+    first, second = scripted_model.conversations
     assert second[: len(first)] == first
     assert [message["role"] for message in second[len(first) :]] == ["assistant", "tool"]
     assert second[-2]["reasoning_content"] == THOUGHT
+
+
+def run_claude(desk: Desk, url: str, prompt: str, tools: str) -> str:
+    return desk.run(
+        [*node_command(CLAUDE), "-p", prompt, "--allowedTools", "Bash", "--tools", tools],
+        **documented.exports("Claude Code", url, KEY),
+    )

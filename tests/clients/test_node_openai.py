@@ -7,25 +7,22 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import weather
 from conftest import KEY, clean_environment
-from fake_model import PREFIX, THOUGHT, serving
-from node_clients import node_command
+
+from clients import weather
+from clients.node_clients import node_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from conftest import Warmgate
 
 SCRIPT_SECONDS = 60
 
 
-def run(script: str, url: str) -> Any:
+def run(script: str, url: str, **environment: str) -> Any:
     """Run a script of tests/clients/node, and return what it printed."""
     result = subprocess.run(
         node_command(script),
-        env=clean_environment(OPENAI_BASE_URL=f"{url}/v1", OPENAI_API_KEY=KEY),
+        env=clean_environment(OPENAI_BASE_URL=f"{url}/v1", OPENAI_API_KEY=KEY, **environment),
         capture_output=True,
         text=True,
         timeout=SCRIPT_SECONDS,
@@ -52,9 +49,7 @@ def test_a_streamed_response(warmgate: Warmgate) -> None:
 
 
 @pytest.mark.parametrize("script", ["run_tools.mjs", "call_response_tool.mjs"])
-def test_a_tool_call_and_its_result(tmp_path: Path, gateway_before: Callable[[Path], Warmgate], script: str) -> None:
-    with serving(tmp_path, weather.TOOL, weather.ARGUMENTS) as model:
-        printed = run(script, gateway_before(model.socket_path).url)
-        _, second = model.conversations
-    assert printed == {"answer": PREFIX + weather.RESULT, "calls": [weather.ARGUMENTS]}
-    assert second[-2]["reasoning_content"] == THOUGHT
+def test_a_tool_call_and_its_result(contract_url: str, script: str) -> None:
+    told = {"QUESTION": weather.QUESTION, "TOOL": json.dumps(weather.TOOL), "RESULT": weather.RESULT}
+    printed = run(script, contract_url, **told)
+    assert printed == {"answer": weather.ANSWER, "calls": [weather.ARGUMENTS]}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import openai
 import pytest
-import weather
 from agents import (
     Agent,
     OpenAIChatCompletionsModel,
@@ -17,13 +16,8 @@ from agents import (
     set_tracing_disabled,
 )
 from conftest import KEY
-from fake_model import PREFIX, serving
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from conftest import Warmgate
+from clients import weather
 
 Model = type[OpenAIChatCompletionsModel] | type[OpenAIResponsesModel]
 MODELS = [OpenAIChatCompletionsModel, OpenAIResponsesModel]
@@ -32,9 +26,9 @@ set_tracing_disabled(disabled=True)  # or it sends its traces to OpenAI
 
 
 @function_tool
-def get_weather(city: str) -> str:
-    """Tell the weather in a city."""
-    assert city == weather.ARGUMENTS["city"]
+def get_weather(city: str, unit: Literal["celsius", "fahrenheit"]) -> str:
+    """Get the weather of a city."""
+    assert {"city": city, "unit": unit} == weather.ARGUMENTS
     return weather.RESULT
 
 
@@ -51,9 +45,5 @@ async def run(model: Model, url: str, *, stream: bool) -> str:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_agent_with_a_tool(
-    tmp_path: Path, gateway_before: Callable[[Path], Warmgate], model: Model, stream: bool
-) -> None:
-    with serving(tmp_path, weather.TOOL, weather.ARGUMENTS) as scripted:
-        url = gateway_before(scripted.socket_path).url
-        assert asyncio.run(run(model, url, stream=stream)) == PREFIX + weather.RESULT
+def test_an_agent_with_a_tool(contract_url: str, model: Model, stream: bool) -> None:
+    assert asyncio.run(run(model, contract_url, stream=stream)) == weather.ANSWER

@@ -2,29 +2,18 @@
 import OpenAI from "openai";
 
 const client = new OpenAI({ maxRetries: 0 }); // OPENAI_BASE_URL and OPENAI_API_KEY say where, and who
+const { QUESTION, RESULT } = process.env;
 const request = {
   model: "any",
   store: false,
   include: ["reasoning.encrypted_content"],
-  tools: [
-    {
-      type: "function",
-      name: "get_weather",
-      description: "Tell the weather in a city.",
-      strict: false,
-      parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
-    },
-  ],
+  tools: [{ type: "function", strict: false, ...JSON.parse(process.env.TOOL).function }],
 };
-const question = { role: "user", content: "What is the weather in Paris?" };
+const question = { role: "user", content: QUESTION };
 
 const first = await client.responses.create({ ...request, input: [question] });
 const calls = first.output.filter((item) => item.type === "function_call");
-const results = calls.map((call) => ({
-  type: "function_call_output",
-  call_id: call.call_id,
-  output: "18 degrees and dry",
-}));
+const results = calls.map((call) => ({ type: "function_call_output", call_id: call.call_id, output: RESULT }));
 const second = await client.responses.create({ ...request, input: [question, ...first.output, ...results] });
 
 console.log(JSON.stringify({ answer: second.output_text, calls: calls.map((call) => JSON.parse(call.arguments)) }));

@@ -2,23 +2,23 @@
 import OpenAI from "openai";
 
 const client = new OpenAI({ maxRetries: 0 }); // OPENAI_BASE_URL and OPENAI_API_KEY say where, and who
+const { QUESTION, RESULT } = process.env;
+const declared = JSON.parse(process.env.TOOL).function;
 const calls = [];
 
 const runner = client.chat.completions.runTools({
   model: "any",
   stream: true,
-  messages: [{ role: "user", content: "What is the weather in Paris?" }],
+  messages: [{ role: "user", content: QUESTION }],
   tools: [
     {
       type: "function",
       function: {
-        name: "get_weather",
-        description: "Tell the weather in a city.",
-        parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
+        ...declared,
         parse: JSON.parse,
         function: (args) => {
           calls.push(args);
-          return "18 degrees and dry";
+          return RESULT;
         },
       },
     },
