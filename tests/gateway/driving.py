@@ -183,8 +183,9 @@ async def served(app: ASGIApp) -> AsyncIterator[tuple[str, int]]:
 
 
 def events_of(body: bytes) -> list[Any]:
-    """Read an event stream: every payload's JSON, and the end mark as it is."""
-    payloads = [line.removeprefix(b"data: ") for line in body.split(b"\n\n")[:-1]]
+    """Read an event stream: every payload's JSON, and the end mark as it is. Comments are skipped."""
+    events = (event for event in body.split(b"\n\n")[:-1] if not event.startswith(b":"))
+    payloads = [event.removeprefix(b"data: ") for event in events]
     return ["[DONE]" if payload == b"[DONE]" else json.loads(payload) for payload in payloads]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-LIMIT_SECONDS = 10.0
+LIMIT_SECONDS = 60.0  # after which a scenario hangs; none takes a second on a machine that has time
 RECORDED = Path(__file__).with_name("recorded")
 CHAT = "/v1/chat/completions"
 
@@ -111,6 +111,14 @@ def error_event(message: str = "the model fell over", kind: str = "server_error"
 ROLE = chunk({"role": "assistant", "content": None})
 ENDING = (finish(), usage(), DONE)
 ANSWER = (ROLE, text("Hello"), text(" world"), *ENDING)
+
+
+EMBEDDINGS = {
+    "object": "list",
+    "model": "fake-model",
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}],
+    "usage": {"prompt_tokens": 3, "total_tokens": 3},
+}
 
 
 # -- what the fake does with a request
@@ -289,6 +297,7 @@ class FakeUpstream:
             "/props": (200, _props(self.slots)),
             "/v1/models": (200, MODELS),
             "/metrics": (200, METRICS.encode()),
+            "/v1/embeddings": (200, EMBEDDINGS),
             f"{CHAT}/control": (200, {"success": True}),
             f"{CHAT}/input_tokens": (200, {"input_tokens": 5}),
         } | self.control

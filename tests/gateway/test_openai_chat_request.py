@@ -304,7 +304,7 @@ def test_deep_nesting_is_accepted_or_refused_but_never_fails(depth: int, before:
     try:
         encode_request(parse(body).generation)
     except InvalidRequest as error:
-        assert error.message == "The request body is nested too deeply."  # noqa: PT017 -- either is right
+        assert "nested" in error.message  # noqa: PT017 -- either is right
     else:
         assert depth < 100_000
 

@@ -208,8 +208,8 @@ def test_all_schemas_together_have_a_limit() -> None:
 
 
 def test_there_are_so_many_tools_and_not_more() -> None:
-    tools = [declare({}, f"t{i}") for i in range(129)]
-    assert list(compile_tools(tools[:128]).tools) == [f"t{i}" for i in range(128)]
+    tools = [declare({}, f"t{i}") for i in range(1025)]
+    assert list(compile_tools(tools[:1024]).tools) == [f"t{i}" for i in range(1024)]
     assert refusal(*tools)[0] == "tools"
 
 
