@@ -5,15 +5,10 @@ from typing import Any
 
 import pytest
 from driving import LOADING, FakeReadiness, client_of, make_gateway, outcomes
+from fake_upstream import EMBEDDINGS as ANSWER
 from fake_upstream import FakeUpstream, scenario
 
 EMBEDDINGS = "/v1/embeddings"
-ANSWER = {
-    "object": "list",
-    "model": "fake-model",
-    "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}],
-    "usage": {"prompt_tokens": 3, "total_tokens": 3},
-}
 HAS_NONE = (501, {"error": {"code": 501, "message": "Start it with `--embeddings`", "type": "not_supported_error"}})
 
 
