@@ -1,8 +1,8 @@
-"""What the model is asked when its calls are not what was asked for. Pure: request in, request out.
+"""The requests with which a model is asked again, when its call cannot be passed on or did not come.
 
-The conversation and the tools stay, so that the server still has the prompt's beginning in its cache. What is added is
-a turn that shows the broken call and the validator's words. The answer is text under a grammar that the tool's schema
-makes, which even a model of pure noise follows.
+The conversation, its tools and the template's switches stay as they are, so that the prompt so far is cached; what is
+wrong is added to it. The answer is not a call but JSON under a grammar: `response_format` with `tool_choice: none`, and
+no room for a thought. Templates that want such JSON in a fence get it so from llama-server, which takes it off again.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.request import ToolChoice
-from gateway.thinking import OFF
-from gateway.toolcalls.grammar_schema import TIGHT, WIDE, grammar_schema
+from gateway.toolcalls.grammar_schema import WIDE, Bounds, grammar_schema
+from gateway.toolcalls.toolbox import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,75 +22,145 @@ if TYPE_CHECKING:
     from gateway.request import GenerationRequest, Json
     from gateway.toolcalls.toolbox import Tool, Toolbox, Violation
 
-MOST_QUOTED = 4000
-"""So many characters of a broken call are shown to the model again."""
+MOST_QUOTED = 2000
+"""So many characters of a call that is no call are quoted."""
 
 
-def arguments(
-    request: GenerationRequest, tool: Tool, broken: ToolCall | None, violations: Sequence[Violation], *, last: bool
+def ask_arguments_again(
+    request: GenerationRequest,
+    tool: Tool,
+    call: ToolCall,
+    violations: Sequence[Violation],
+    *,
+    bounds: Bounds = WIDE,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
 ) -> GenerationRequest:
-    """Return the request whose answer is a call's arguments as JSON text.
+    """Return the request for other arguments of a call. Its answer's text is the arguments' JSON.
 
     Args:
-        request: What the call belongs to.
-        tool: What is called.
-        broken: The call that cannot be passed on, or None if there was none.
-        violations: Why not.
-        last: Whether there is no further attempt: then better something short that ends.
+        request: What the call answers.
+        tool: The tool that is called.
+        call: The call as it came.
+        violations: Why it cannot be passed on.
+        bounds: Where the grammar ends what the schema leaves open.
+        max_tokens: Upper bound of the answer, or None for the request's own.
+        temperature: Of the sampler, or None for the request's own.
     """
-    if broken is None:
-        said = f"Call the tool {tool.name} now. Answer with its arguments only, as JSON."
-        turns = [_user(said)]
-    else:
-        words = "; ".join(map(str, violations))
-        said = f"The call of {tool.name} is not valid: {words}. Answer with its right arguments only, as JSON."
-        turns = [_shown(broken), _user(said)]
-    return _constrained(request, turns, grammar_schema(tool.parameters.schema, TIGHT if last else WIDE), last=last)
+    why = "\n".join(f"- {violation}" for violation in violations)
+    wanted = f"Write the arguments of {tool.name} again, as one JSON object that is right."
+    told = f"This call was not carried out:\n{why}\n{wanted}"
+    schema = grammar_schema(tool.parameters.schema, bounds)
+    return _asking(request, _with_call(call, told), _format(tool.name, schema), max_tokens, temperature)
 
 
-def name(request: GenerationRequest, toolbox: Toolbox, broken: ToolCall | None) -> GenerationRequest:
-    """Return the request whose answer is `{"name": ...}`, the name of one of the tools that may be called."""
-    names = list(toolbox.tools)
-    why = f"There is no tool {broken.name!r}. " if broken is not None else ""
-    said = f"{why}Which of the tools {', '.join(names)} do you call? Answer with its name only, as JSON."
-    schema = {"type": "object", "properties": {"name": {"enum": names}}, "required": ["name"]}
-    return _constrained(request, [*([_shown(broken)] if broken is not None else []), _user(said)], schema, last=False)
+def ask_which_tool(
+    request: GenerationRequest,
+    toolbox: Toolbox,
+    said: str = "",
+    *,
+    temperature: float | None = None,
+) -> GenerationRequest:
+    """Return the request for a choice among the tools, where a call was required and none came.
+
+    Not needed if there is one tool only. Its answer's text is to be read by `read_choice`.
+
+    Args:
+        request: What was answered without a call.
+        toolbox: The tools that may be called.
+        said: The text of that answer, or what of it has been sent.
+        temperature: Of the sampler, or None for the request's own.
+    """
+    names = ", ".join(toolbox.tools)
+    told = f"A tool must be called now. Which one: {names}? Write its name as JSON."
+    schema = {"enum": list(toolbox.tools)}
+    # a name is short, but a token may be a letter
+    longest = max(map(len, toolbox.tools)) + 16
+    return _asking(request, _with_text(said, told), _format("tool", schema), longest, temperature)
 
 
-def read_name(text: str, toolbox: Toolbox) -> str | None:
-    """Return the tool that an answer to `name` names, or None."""
+def read_choice(toolbox: Toolbox, text: str) -> Tool | None:
+    """Return the tool that was chosen in answer to `ask_which_tool`, or None."""
     try:
-        found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        name = msgspec.json.decode(text)
+    except UNREADABLE:
         return None
-    chosen = found.get("name") if isinstance(found, dict) else None
-    return chosen if isinstance(chosen, str) and chosen in toolbox.tools else None
+    return toolbox.tools.get(name) if isinstance(name, str) else None
 
 
-def _shown(broken: ToolCall) -> Json:
-    """Return the model's turn with the broken call in words: as a call it might be nothing that a template takes."""
-    return {"role": "assistant", "content": f"{broken.name}: {broken.arguments[:MOST_QUOTED]}"}
+def ask_arguments(
+    request: GenerationRequest,
+    tool: Tool,
+    said: str = "",
+    *,
+    bounds: Bounds = WIDE,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+) -> GenerationRequest:
+    """Return the request for the arguments of a tool that must be called. Its answer's text is their JSON.
+
+    Args:
+        request: What was answered without a call.
+        tool: The tool to call.
+        said: The text of that answer, or what of it has been sent.
+        bounds: Where the grammar ends what the schema leaves open.
+        max_tokens: Upper bound of the answer, or None for the request's own.
+        temperature: Of the sampler, or None for the request's own.
+    """
+    told = f"The tool {tool.name} is called now. Write its arguments as one JSON object."
+    schema = grammar_schema(tool.parameters.schema, bounds)
+    return _asking(request, _with_text(said, told), _format(tool.name, schema), max_tokens, temperature)
 
 
-def _user(text: str) -> Json:
-    return {"role": "user", "content": text}
-
-
-def _constrained(request: GenerationRequest, turns: list[Json], schema: Any, *, last: bool) -> GenerationRequest:
-    handling = request.call_handling
-    sampling = {**request.sampling, "temperature": handling.temperature}
-    if last and "seed" in sampling:
-        sampling["seed"] = (sampling["seed"] + 1) % 2**32
+def _asking(
+    request: GenerationRequest,
+    more: list[Json],
+    response_format: Json,
+    max_tokens: int | None,
+    temperature: float | None,
+) -> GenerationRequest:
+    sampling = request.sampling if temperature is None else {**request.sampling, "temperature": temperature}
     return replace(
         request,
-        messages=[*request.messages, *turns],
-        tool_choice=ToolChoice("none"),
-        toolbox=None,
-        parallel_tool_calls=None,
-        thinking=OFF,
+        messages=[*request.messages, *more],
+        # the template's switch stays: turning it would change the prompt's very beginning
+        thinking=replace(request.thinking, budget=0),
+        max_tokens=max_tokens if max_tokens is not None else request.max_tokens,
         stop=(),
         logprobs=None,
-        max_tokens=handling.max_tokens,
-        response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+        tool_choice=replace(request.tool_choice, mode="none"),
+        response_format=response_format,
         sampling=sampling,
     )
+
+
+def _format(name: str, schema: Json) -> Json:
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+
+
+def _with_call(call: ToolCall, told: str) -> list[Json]:
+    """Return the call as part of the history, and what is said of it.
+
+    Templates take arguments that are an object only, so that anything else is quoted.
+    """
+    if not _is_object(call.arguments):
+        return _with_text(f"{call.name}({call.arguments[:MOST_QUOTED]})", told)
+    id_ = call.id or "call"
+    function = {"name": call.name, "arguments": call.arguments}
+    return [
+        {"role": "assistant", "content": "", "tool_calls": [{"id": id_, "type": "function", "function": function}]},
+        {"role": "tool", "tool_call_id": id_, "content": told},
+    ]
+
+
+def _with_text(said: str, told: str) -> list[Json]:
+    assistant: list[Json] = [{"role": "assistant", "content": said}] if said.strip() else []
+    return [*assistant, {"role": "user", "content": told}]
+
+
+def _is_object(text: str) -> bool:
+    try:
+        found: Any = msgspec.json.decode(text)
+    except UNREADABLE:
+        return False
+    return isinstance(found, dict)
