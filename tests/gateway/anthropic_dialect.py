@@ -47,6 +47,8 @@ def events_of(stream: bytes) -> list[Any]:
     """Read an event stream; each event's name is its type, and Anthropic's types know all of it."""
     found = []
     for written in stream.decode().split("\n\n")[:-1]:
+        if written.startswith(":"):
+            continue  # a comment
         name, data = written.split("\n")
         event = json.loads(data.removeprefix("data: "))
         assert name == f"event: {event['type']}"
@@ -75,3 +77,22 @@ def _has_no_extra(read: Any) -> None:
         for one in inner if isinstance(inner, list) else [inner]:
             if hasattr(one, "model_extra"):
                 _has_no_extra(one)
+
+
+def added_up(stream: list[Any]) -> Any:
+    """Return the message that a stream's events amount to."""
+    message = stream[0]["message"]
+    fields = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
+    for event in stream[1:]:
+        match event["type"]:
+            case "content_block_start":
+                assert event["index"] == len(message["content"])
+                message["content"].append(event["content_block"])
+            case "content_block_delta" if event["delta"]["type"] == "input_json_delta":
+                message["content"][event["index"]]["input"] = json.loads(event["delta"]["partial_json"])
+            case "content_block_delta":
+                field = fields[event["delta"]["type"]]
+                message["content"][event["index"]][field] += event["delta"][field]
+            case "message_delta":
+                message |= event["delta"] | {"usage": event["usage"]}
+    return message

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anthropic_dialect import MESSAGES, GlassSeal, check_body, events_of
+from anthropic_dialect import MESSAGES, GlassSeal, added_up, check_body, events_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -278,25 +278,6 @@ def test_a_stream_is_the_same_however_its_events_are_batched(pieces: list[Any], 
 def test_a_stream_adds_up_to_the_answer_in_one_piece(pieces: list[Any], show: bool) -> None:
     answer: list[Event] = [READ, *pieces, Finish("stop"), USAGE]
     assert added_up(streamed(answer, show_thoughts=show)) == collected(answer, show_thoughts=show)
-
-
-def added_up(stream: list[Any]) -> Any:
-    """Return the message that a stream's events amount to."""
-    message = stream[0]["message"]
-    fields = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
-    for event in stream[1:]:
-        match event["type"]:
-            case "content_block_start":
-                assert event["index"] == len(message["content"])
-                message["content"].append(event["content_block"])
-            case "content_block_delta" if event["delta"]["type"] == "input_json_delta":
-                message["content"][event["index"]]["input"] = json.loads(event["delta"]["partial_json"])
-            case "content_block_delta":
-                field = fields[event["delta"]["type"]]
-                message["content"][event["index"]][field] += event["delta"][field]
-            case "message_delta":
-                message |= event["delta"] | {"usage": event["usage"]}
-    return message
 
 
 # -- errors
