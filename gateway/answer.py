@@ -84,6 +84,7 @@ class Answer:
         self._asked = Usage(0, 0)  # what it took to ask for calls again
         self._kept = 0  # those tokens of earlier attempts that were sent and stand
         self._has_begun = False
+        self._beginning: list[Event] = []  # waits for the first piece: until then a failure has a status of its own
         self._has_said = False  # whether text or calls were passed on
         self._thought: list[str] = []  # what was passed on of it
         self._breaks_thought = False  # whether the next piece of thought begins another one
@@ -129,7 +130,7 @@ class Answer:
             if guard is not None and self._request.toolbox is not None:
                 async for call in self._settle(guard, self._request.toolbox):
                     yield self._pass_on([call])
-            yield self._ending(attempt, guard)
+            yield self._begun(self._ending(attempt, guard))
             return
 
     async def _read(self, attempt: Attempt) -> AsyncIterator[Sequence[Event]]:
@@ -162,11 +163,19 @@ class Answer:
                         self._remember(call_id, "".join(self._thought))
             passed.append(event)
         self._has_begun = self._has_begun or bool(passed)
-        return passed
+        if all(isinstance(event, PromptRead) for event in passed):
+            self._beginning += passed
+            return []
+        return self._begun(passed)
+
+    def _begun(self, batch: list[Event]) -> list[Event]:
+        beginning, self._beginning = self._beginning, []
+        return beginning + batch
 
     def _forget(self) -> None:
         """Begin anew: nothing that came before was sent."""
         self._has_begun = self._has_said = False
+        self._beginning = []
         self._thought = []
         self._kept = 0
 

@@ -172,6 +172,14 @@ async def test_a_second_attempt_has_another_chance(stream: bool) -> None:
         ]
 
 
+@BOTH
+@scenario
+async def test_a_failure_after_the_prompt_was_read_still_has_its_own_status(stream: bool) -> None:
+    async with FakeUpstream(default=answer(counted(ROLE, 1), MALFORMED_EVENT)).listening() as upstream:
+        response, found = await ask(upstream, stream=stream)
+        assert (response.status_code, found["error"]) == (502, "malformed_answer")
+
+
 # -- a thought that was sent
 
 
