@@ -182,7 +182,8 @@ def test_what_may_leave_no_trace_is_not_taken_for_lost_text(fields: Any, chunks:
 
 def test_a_stop_text_ends_the_text_and_what_follows_is_dropped_but_counted() -> None:
     attempt = Attempt(asking(stop=("END",)))
-    batches = [chunk(1), *thoughts(4, "END"), *texts(6, "a", " E", "ND b"), *texts(9, "c"), [Usage(26, 10, 8)]]
+    usage: list[UpstreamEvent] = [Usage(26, 10, 8)]
+    batches = [chunk(1), *thoughts(4, "END"), *texts(6, "a", " E", "ND b"), *texts(9, "c"), usage]
     assert run(attempt, batches) == [READ, ReasoningDelta("END"), TextDelta("a"), TextDelta(" ")]
     assert attempt.finish == Finish("stop", "END")
     assert attempt.usage == Usage(26, 10, 8, 2)
