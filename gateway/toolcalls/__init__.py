@@ -4,7 +4,7 @@ assembly         the pieces of a stream -> whole tool calls
 schemas          a tool's JSON Schema -> a validator, compiled once (schema_limits: how large it may be)
 toolbox          a request's tools and the choice among them; checks a call
 normalise        what can be put right in a call without a guess
-text_hold        text on its way to the client, and the calls written out at its end (written_calls, gemma_syntax, marks)
+text_hold        text on its way, and the calls written out at its end (written_calls, gemma_syntax, marks)
 asking           the requests with which the model is asked again, under a grammar
 grammar_schema   a tool's schema -> the one for that grammar (schema_spread, grammar_pattern, _formats, _text)
 """
