@@ -1,4 +1,4 @@
-"""A scripted model behind the real gateway: it thinks, has `marker.txt` read, and repeats what the tool said.
+"""A scripted model behind the real gateway: it thinks, calls a tool that it knows, and repeats what the tool said.
 
 With all its tools Claude Code's prompt has 27,000 tokens, and ends with 6,000 characters of its own; the contract model
 loses its scene behind them. What this one sends is llama-server's wire format, so that everything between it and a
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
 CONTEXT_TOKENS = 65_536
 THOUGHT = "The marker is in a file, so I look into that file."
 PREFIX = "The tool says: "
-TOOL = "Bash"
-ARGUMENTS = {"command": "cat marker.txt", "description": "Read the marker"}
+CALLS = {
+    "Bash": {"command": "cat marker.txt", "description": "Read the marker"},
+    "multi_agent_v1__close_agent": {"target": "nobody"},  # close_agent in Codex's namespace, as the model reads it
+}
 COUNT_PATH = "/v1/chat/completions/input_tokens"
 
 
@@ -59,13 +62,15 @@ class FakeModel:
         return [call.body["messages"] for call in self.upstream.calls]
 
     async def act(self, call: Call) -> None:
-        """Answer one request: with the tool's result if that came last, with a call of the tool if not."""
+        """Answer one request: with the tool's result if that came last, with a call if not."""
         last = call.body["messages"][-1]
         if last["role"] == "tool":
             await answer(ROLE, text(PREFIX), text(_text_of(last["content"])), *ENDING)(call)
             return
-        begins = call_begins(0, "Vx0qmTfRZq1KpGcu", TOOL)
-        goes_on = call_goes_on(0, json.dumps(ARGUMENTS))
+        declared = {tool["function"]["name"] for tool in call.body["tools"]}
+        name = next(name for name in CALLS if name in declared)
+        begins = call_begins(0, secrets.token_hex(8), name)
+        goes_on = call_goes_on(0, json.dumps(CALLS[name]))
         await answer(ROLE, thought(THOUGHT), begins, goes_on, finish("tool_calls"), usage(), DONE)(call)
 
 

@@ -6,7 +6,7 @@ They are set up as docs/clients.md says.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import KEY
@@ -37,11 +37,8 @@ def desk(tmp_path: Path) -> Desk:
 
 def test_codex_runs_a_command_and_tells_its_result(desk: Desk, contract_url: str) -> None:
     scene = SCENES["codex"]
-    configure_codex(desk, contract_url)
-    command = [*node_command(CODEX), "exec", "--json", "--skip-git-repo-check", "--sandbox", "danger-full-access"]
-    printed = desk.run([*command, f"{scene.trigger} {PROMPT}"], WARMGATE_KEY=KEY)
-    lines = [json.loads(line) for line in printed.splitlines()]
-    thought, executed, said = [line["item"] for line in lines if line["type"] == "item.completed"][-3:]
+    lines = run_codex(desk, contract_url, f"{scene.trigger} {PROMPT}")
+    thought, executed, said = items_of(lines)[-3:]
     assert thought["text"] == scene.thought
     assert executed["aggregated_output"] == f"{desk.marker}\n"
     assert said["type"] == "agent_message"
@@ -50,10 +47,23 @@ def test_codex_runs_a_command_and_tells_its_result(desk: Desk, contract_url: str
     assert lines[-1]["usage"]["cached_input_tokens"] > 0
 
 
-def configure_codex(desk: Desk, url: str) -> None:
+def test_codex_knows_a_call_of_a_tool_in_its_namespace(desk: Desk, scripted_url: str) -> None:
+    said = items_of(run_codex(desk, scripted_url, PROMPT))[-1]["text"]
+    assert said.startswith(f"{PREFIX}invalid agent id nobody")  # else it says "unsupported call"
+
+
+def run_codex(desk: Desk, url: str, prompt: str) -> list[dict[str, Any]]:
+    """Let Codex do one turn. Returns what it reported of it."""
     config = desk.home / ".codex" / "config.toml"
     config.parent.mkdir()
     config.write_text(documented.block("Codex", "toml", url))
+    options = ("--json", "--skip-git-repo-check", "--sandbox", "danger-full-access")
+    printed = desk.run([*node_command(CODEX), "exec", *options, prompt], WARMGATE_KEY=KEY)
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def items_of(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line["item"] for line in lines if line["type"] == "item.completed"]
 
 
 def test_claude_code_runs_a_command_and_tells_its_result(desk: Desk, contract_url: str) -> None:
@@ -64,7 +74,7 @@ def test_claude_code_runs_a_command_and_tells_its_result(desk: Desk, contract_ur
 def test_claude_code_with_all_its_tools(desk: Desk, scripted_url: str, scripted_model: FakeModel) -> None:
     printed = run_claude(desk, scripted_url, PROMPT, "default")
     assert printed == f"{PREFIX}{desk.marker}\n"
-    first, second = scripted_model.conversations
+    first, second = scripted_model.conversations[-2:]
     assert second[: len(first)] == first
     assert [message["role"] for message in second[len(first) :]] == ["assistant", "tool"]
     assert second[-2]["reasoning_content"] == THOUGHT
