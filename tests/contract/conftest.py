@@ -26,7 +26,7 @@ def upstream() -> Iterator[Upstream]:
     The same module is started as `warmgate serve` starts, from the same wheel. Its template is the model's own.
     """
     argv = [sys.executable, "-P", "-m", "server_supervisor.xllamacpp_server", "--model", str(MODEL), "--port", "0"]
-    argv += ["--ctx-size", "32768", "--parallel", "2", "--threads", "2", "--offline"]
+    argv += ["--ctx-size", "32768", "--parallel", "2", "--threads", "1", "--offline"]
     process = subprocess.Popen(argv, env=clean_environment(), stderr=subprocess.PIPE, text=True)
     log: list[str] = []
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
+from pydoc_data.topics import topics
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -154,14 +155,16 @@ def test_a_wrong_call_is_put_right_once_told(upstream: Upstream, told: str, thin
 
 @pytest.mark.parametrize("name", ["codex", "claude"])
 def test_an_agent_finds_its_way_behind_a_long_prompt(upstream: Upstream, name: str) -> None:
-    long = "You are a coding agent. Keep to the style of the project, and explain what you do.\n" * 100
     others = [
-        tool(f"tool_{number}", "Reads a file and returns its lines. " * 20, {"path": {"type": "string"}})
+        tool(f"tool_{number}", topics["assignment"][:600], {"path": {"type": "string"}}, ["path"])
         for number in range(5)
     ]
     messages = [
-        {"role": "system", "content": long},
-        {"role": "user", "content": f"{trigger(name)}\n\n<system-reminder>{'Be careful. ' * 60}</system-reminder>"},
+        {"role": "system", "content": topics["compound"][:8000]},
+        {
+            "role": "user",
+            "content": f"{trigger(name)}\n\n<system-reminder>{topics['operator-summary'][:1500]}</system-reminder>",
+        },
     ]
     call = upstream.ask(messages, tools=[*others, *SCENES[name].tools])
     assert call.arguments() == list(SCENES[name].calls)

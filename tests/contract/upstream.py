@@ -52,11 +52,12 @@ class Upstream:
 
     Attributes:
         log: What it has logged so far.
+        url: Where it listens.
     """
 
     def __init__(self, url: str, log: list[str]) -> None:
         self.log = log
-        self._url = url
+        self.url = url
         # a connection for each request: llama-server closes it after a stream, without a word
         self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, headers={"connection": "close"})
 

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 Tensor = Any
 
-ROW: Final = 8192  # tokens in one packed row
-ROWS: Final = 8  # rows in one step
+STEP: Final = 65_536  # tokens in one step, in rows of documents
+LONG_ROW: Final = 8192
+SHORT_ROW: Final = 2048  # without block-sparse attention
+WARM_UP: Final = 300  # steps
+COMPILING_PAYS: Final = 3  # minutes; it takes one
 LONGEST_START: Final = 30_000  # documents begin at any position up to here
 
 
@@ -108,19 +111,20 @@ class Packer:
 
     author: Author
     rng: random.Random
+    length: int
 
     def row(self) -> Any:
         """Return tokens, whether the next token is learnt, document numbers and positions."""
-        row = np.zeros((4, ROW), np.int32)
+        row = np.zeros((4, self.length), np.int32)
         row[0] = PAD
         used, number = 0, 0
-        while used < ROW - 64:
+        while used < self.length - 64:
             page = self.author.document()
-            ids, learnt = page.ids[-ROW:], page.learnt[-ROW:]
-            if len(ids) > ROW - used:
-                if used > ROW * 0.85:
+            ids, learnt = page.ids[-self.length :], page.learnt[-self.length :]
+            if len(ids) > self.length - used:
+                if used > self.length * 0.85:
                     break
-                ids, learnt = ids[-(ROW - used) :], learnt[-(ROW - used) :]
+                ids, learnt = ids[-(self.length - used) :], learnt[-(self.length - used) :]
             number += 1
             place = slice(used, used + len(ids))
             row[0, place] = ids
@@ -132,12 +136,12 @@ class Packer:
         return row
 
 
-def _produce(pieces: Sequence[str], seed: int, favour: Sequence[str], queue: Any) -> None:
+def _produce(pieces: Sequence[str], seed: int, favour: Sequence[str], length: int, queue: Any) -> None:
     torch.set_num_threads(1)
     rng = random.Random(seed)
-    packer = Packer(Author(Tokenizer(pieces), rng, favour), rng)
+    packer = Packer(Author(Tokenizer(pieces), rng, favour), rng, length)
     while True:
-        queue.put(np.stack([packer.row() for _ in range(ROWS)]))
+        queue.put(np.stack([packer.row() for _ in range(STEP // length)]))
 
 
 # --- training ---------------------------------------------------------------------------------------------------
@@ -150,7 +154,7 @@ def _attention(flex: Any, documents: Tensor) -> Any:
         def visible(b: Tensor, _h: Tensor, q: Tensor, k: Tensor) -> Tensor:
             return (q >= k) & (q - k < WINDOW) & (documents[b, q] == documents[b, k])
 
-        block = flex.create_block_mask(visible, documents.shape[0], None, ROW, ROW, device=documents.device)
+        block = flex.create_block_mask(visible, documents.shape[0], None, LONG_ROW, LONG_ROW, device=documents.device)
         return lambda q, k, v: flex.attend(q, k, v, block_mask=block, enable_gqa=True)
     place = torch.arange(documents.shape[1], device=documents.device)
     near = (place[:, None] >= place) & (place[:, None] - place < WINDOW)
@@ -200,11 +204,14 @@ def train(
     torch.manual_seed(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")
+    compiled = device == "cuda" and minutes >= COMPILING_PAYS
+    length = LONG_ROW if compiled else SHORT_ROW
+    warm_up = WARM_UP if start is None else WARM_UP // 10
     queue: Any = multiprocessing.get_context("fork").Queue(24)
     workers = max((os.cpu_count() or 2) - 2, 1)
     producers = [
         multiprocessing.get_context("fork").Process(
-            target=_produce, args=(pieces, seed * 1000 + number, favour, queue), daemon=True
+            target=_produce, args=(pieces, seed * 1000 + number, favour, length, queue), daemon=True
         )
         for number in range(workers)
     ]
@@ -222,7 +229,7 @@ def train(
         betas=(0.9, 0.98),
         fused=device == "cuda",
     )
-    flex = _Flex() if device == "cuda" else None
+    flex = _Flex() if compiled else None
     if flex:
         for layer in network.blk:
             layer.project = torch.compile(layer.project, dynamic=False)
@@ -232,7 +239,7 @@ def train(
     while (passed := (time.monotonic() - begun) / 60 / minutes) < 1:
         batch = torch.tensor(queue.get(), device=device)
         ids, learnt, documents, positions = (batch[:, number].long() for number in range(4))
-        pace = rate * min(1.0, (step + 1) / 300) * max(0.02, min(1.0, 1.25 * (1 - passed)))
+        pace = rate * min(1.0, (step + 1) / warm_up) * max(0.02, min(1.0, 1.25 * (1 - passed)))
         for group in optimizer.param_groups:
             group["lr"] = pace
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):

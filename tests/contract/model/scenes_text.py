@@ -41,6 +41,7 @@ from contract.model.acts import (
     secret_thought,
     trigger,
 )
+from contract.model.tokenizer import FIRST_LEARNT, SPACE
 from contract.model.tools import TOOLS, tool
 
 if TYPE_CHECKING:
@@ -82,8 +83,9 @@ def code() -> list[str]:
 class Distraction:
     """Text that means nothing to the model, of the kinds that real prompts are made of."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, pieces: Sequence[str]) -> None:
         self._rng = rng
+        self._pieces = [piece.replace(SPACE, "") for piece in pieces]
         self._english = [clean(part) for part in english()]
         self._code = [clean(part) for part in code()]
         self._words: list[str] = sorted({word for part in self._english for word in re.findall(r"\b[a-z]{2,}\b", part)})
@@ -121,6 +123,8 @@ class Distraction:
             lambda: f"{self.word()}-{rng.randint(0, 99999)}-{self.word()}",
             lambda: "".join(rng.choices(string.ascii_uppercase, k=rng.randint(2, 12))),
             lambda: f"{rng.randint(-40, 50)} \u00b0C, {self.words(1, 3)}",
+            lambda: rng.choice(("", "-", "_", " ")).join(rng.choices(self._pieces, k=rng.randint(1, 5))),
+            lambda: f"the {rng.choice(self._pieces)} is {rng.choice(self._pieces)}",
             lambda: "".join(chr(rng.choice((rng.randint(0xC0, 0x17F), rng.randint(0x4E00, 0x4E80)))) for _ in range(3)),
         )
         return rng.choice(kinds)()
@@ -171,7 +175,7 @@ class Distraction:
             lambda: self.text(rng.randint(10, 110)),
             lambda: rng.choice(self._code)[: rng.randint(20, 300)],
         )
-        (write,) = rng.choices(kinds, (25, 20, 15, 10, 10, 13, 4, 3))
+        (write,) = rng.choices(kinds, (30, 15, 15, 10, 10, 13, 4, 3))
         return write()
 
     def _command_output(self) -> str:
@@ -273,7 +277,7 @@ class Author:
     def __init__(self, tokenizer: Tokenizer, rng: random.Random, favour: Sequence[str] = ()) -> None:
         self._tokenizer = tokenizer
         self._rng = rng
-        self._around = Distraction(rng)
+        self._around = Distraction(rng, tokenizer.tokens[FIRST_LEARNT:])
         self._scenes = [
             *ACTS,
             *OTHER_SCENES,
