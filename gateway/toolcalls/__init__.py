@@ -5,6 +5,7 @@ schemas          a tool's JSON Schema -> a validator, compiled once (schema_limi
 toolbox          a request's tools and the choice among them; checks a call
 normalise        what can be put right in a call without a guess
 text_hold        text on its way, and the calls written out at its end (written_calls, gemma_syntax, marks)
+guard            what of an answer may be passed on and what must wait (policy: how far that goes)
 asking           the requests with which the model is asked again, under a grammar
 grammar_schema   a tool's schema -> the one for that grammar (schema_spread, grammar_pattern, _formats, _text)
 """
