@@ -47,8 +47,8 @@ def events_of(stream: bytes) -> list[Any]:
     """Read an event stream; each event's name is its type, and Anthropic's types know all of it."""
     found = []
     for written in stream.decode().split("\n\n")[:-1]:
-        if written.startswith(":"):
-            continue  # a comment
+        if written.startswith((":", "event: ping\n")):
+            continue
         name, data = written.split("\n")
         event = json.loads(data.removeprefix("data: "))
         assert name == f"event: {event['type']}"
