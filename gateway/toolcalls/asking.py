@@ -74,8 +74,8 @@ def ask_which_tool(
     names = ", ".join(toolbox.tools)
     told = f"A tool must be called now. Which one: {names}? Write its name as JSON."
     schema = {"enum": list(toolbox.tools)}
-    # a name is short, but a token may be a letter
-    longest = max(map(len, toolbox.tools)) + 16
+    # a name is short, but a token may be a letter; the marks of an empty thought, the fence and white space come on top
+    longest = max(map(len, toolbox.tools)) + 64
     return _asking(request, _with_text(said, told), _format("tool", schema), longest, temperature)
 
 
