@@ -124,7 +124,7 @@ class Answer:
                     yield RESTARTED
                 await self._again(attempt, thinking=None)
                 continue
-            if self._is_thought_only(attempt):
+            if self._is_thought_only(attempt, guard):
                 await self._again(attempt, thinking=OFF)
                 continue
             if guard is not None and self._request.toolbox is not None:
@@ -182,11 +182,13 @@ class Answer:
     def _may_try_again(self, error: UpstreamFailed) -> bool:
         return self._attempts < _most_attempts(error) and (self._restartable or not self._has_said)
 
-    def _is_thought_only(self, attempt: Attempt) -> bool:
-        """Return whether the model stopped by itself after a thought, with nothing said."""
+    def _is_thought_only(self, attempt: Attempt, guard: CallGuard | None) -> bool:
+        """Return whether the model stopped by itself after a thought, with nothing said, and is to say something."""
+        if guard is not None and guard.must_call:
+            return False  # the call is asked for
         said = attempt.has_text or attempt.has_calls
         stopped = attempt.finish is not None and attempt.finish.reason == "stop"
-        return stopped and attempt.has_thought and not said and not attempt.strays and self._planned.thinking.enabled
+        return stopped and attempt.has_thought and not said and self._planned.thinking.enabled
 
     async def _again(self, attempt: Attempt, *, thinking: Thinking | None) -> None:
         """Open the next attempt: with `thinking`, or the same again with more chance."""
@@ -223,7 +225,8 @@ class Answer:
         if toolbox is None or not toolbox.tools or mode is Mode.OFF:
             return None
         self.report.forget()
-        return CallGuard(toolbox, mode, self.report, _new_id)
+        reads_text = self._request.response_format is None
+        return CallGuard(toolbox, mode, self.report, _new_id, reads_text=reads_text)
 
     async def _settle(self, guard: CallGuard, toolbox: Toolbox) -> AsyncIterator[ToolCall]:
         """Yield the calls that had to wait, broken ones asked for again, and one that was required and did not come."""

@@ -50,6 +50,7 @@ class Attempt:
         self.overthinks = False
         self._guard = guard
         self._must_call = guard is not None and guard.must_call
+        self._calls_begun = False
         self._preface = 0  # characters of text that were not passed on, because a call is required
         self._whole_thought: list[str] = []
         self.finish: events.Finish | None = None
@@ -98,7 +99,7 @@ class Attempt:
     @property
     def strays(self) -> bool:
         """Return whether a call was required and text came instead."""
-        return self._preface > MOST_PREFACE
+        return self._preface > MOST_PREFACE and not self._calls_begun
 
     def feed(self, batch: Sequence[events.UpstreamEvent]) -> list[events.Event]:
         """Read a batch. What comes after a stop text is dropped; `finish` is set then."""
@@ -121,6 +122,7 @@ class Attempt:
                     has_piece = False
                 case events.ToolCallDelta():
                     has_piece = True
+                    self._calls_begun = True
                     self._end_thought(out)
                     self._end_text(out)
                     self._add_calls(out, self._calls.feed(event))
@@ -164,12 +166,12 @@ class Attempt:
         self._in_thought = self._cut_thought = False
 
     def _add_text(self, out: list[events.Event], event: events.TextDelta) -> None:
-        if self._stop is None:
-            self._pass_on(out, event.text, event.logprobs)
+        if self._stop is None and self._guard is None:
+            self._pass_text(out, event.text, event.logprobs)
             return
         self._logprobs += event.logprobs or []
-        text, stop = self._stop.feed(event.text)
-        self._pass_on(out, text, self._logprobs_of(text))
+        text, stop = self._stop.feed(event.text) if self._stop is not None else (event.text, None)
+        self._pass_on(out, text)
         if stop is not None:
             self._end_text(out)
             self.finish = events.Finish("stop", stop)
@@ -183,10 +185,10 @@ class Attempt:
             length += len(tokens[-1].token)
         return tokens or None
 
-    def _pass_on(self, out: list[events.Event], text: str, logprobs: list[events.TokenLogprob] | None = None) -> None:
+    def _pass_on(self, out: list[events.Event], text: str) -> None:
         if self._guard is not None:
             text = self._guard.feed_text(text)
-        self._pass_text(out, text, logprobs)
+        self._pass_text(out, text, self._logprobs_of(text))
 
     def _pass_text(self, out: list[events.Event], text: str, logprobs: list[events.TokenLogprob] | None = None) -> None:
         """Pass on text that is certainly no call."""
@@ -201,12 +203,11 @@ class Attempt:
     def _end_text(self, out: list[events.Event]) -> None:
         """Pass on the text that was held back, and the calls that it turned out to be."""
         if self._stop is not None:
-            text = self._stop.end()
-            self._pass_on(out, text, self._logprobs_of(text))
+            self._pass_on(out, self._stop.end())
         calls: list[events.ToolCall] = []
         if self._guard is not None:
             text, calls = self._guard.end_text()
-            self._pass_text(out, text)
+            self._pass_text(out, text, self._logprobs_of(text))
         if self._marks is not None and (text := self._marks.end()) and not self._must_call:
             self.has_text = True
             out.append(events.TextDelta(text))
@@ -219,7 +220,7 @@ class Attempt:
         if finish.reason == "length":
             calls = [call for call in calls if is_json(call.arguments)]  # the last one was cut off
         self._add_calls(out, calls)
-        if self._guard is not None and not (self.has_text or self.has_calls):
+        if self._guard is not None and finish.reason == "stop" and not (self.has_text or self.has_calls):
             self._pass_calls(out, self._guard.end_thought("".join(self._whole_thought)))
         self.finish = finish
 

@@ -45,7 +45,7 @@ class Metrics:
         self.requests = Counter(
             "warmgate_requests",
             "Requests by route and by how they ended: ok, invalid, unauthorized, overloaded, not_ready, "
-            "upstream_error, cancelled (the client left) or error.",
+            "upstream_error, tool_call_invalid, cancelled (the client left) or error.",
             ["route", "outcome"],
             registry=self.registry,
         )

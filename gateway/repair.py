@@ -6,9 +6,10 @@ fails even then is refused by name. A broken call never reaches the client.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
-from gateway.errors import MalformedAnswer, ToolCallInvalid
+from gateway.errors import InvalidRequest, ToolCallInvalid, UpstreamFailed, UpstreamSilent, UpstreamUnreachable
 from gateway.events import ToolCall
 from gateway.toolcalls import asking
 from gateway.toolcalls.grammar_schema import TIGHT, WIDE
@@ -16,16 +17,19 @@ from gateway.toolcalls.normalise import normalise
 from gateway.toolcalls.policy import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from gateway.request import GenerationRequest
     from gateway.toolcalls.grammar_schema import Bounds
     from gateway.toolcalls.guard import CallReport
     from gateway.toolcalls.normalise import Normalised
-    from gateway.toolcalls.toolbox import Tool, Toolbox, Violation
+    from gateway.toolcalls.toolbox import Tool, Toolbox
 
     Ask = Callable[[GenerationRequest], Awaitable[str]]
     """Asks the model and returns its text."""
+
+LADDER: Final[tuple[Bounds | None, ...]] = (WIDE, TIGHT, None)
+"""What is asked for, one after the other, where the server refuses a grammar; None is any object."""
 
 
 class Repairer:
@@ -42,68 +46,97 @@ class Repairer:
         """Return a valid call in the place of a broken one, with its id.
 
         Raises:
-            ToolCallInvalid: The model does not manage it.
+            GatewayError: The model does not manage it (`ToolCallInvalid`), or there is no server any more.
         """
         tool = self._toolbox.tools.get(broken.call.name)
-        if tool is None:
-            return await self._arguments(broken.call.id, await self._choose(broken))
-        return await self._arguments(broken.call.id, tool, broken)
+        if tool is not None:
+            return await self._arguments(broken.call.id, tool, broken=broken)
+        said = f"{broken.call.name}({broken.call.arguments[: asking.MOST_QUOTED]})"
+        why = f"The model's call of the tool {broken.call.name!r} is not valid: {_told(broken)}"
+        return await self._arguments(broken.call.id, await self._choose(why, said), said)
 
     async def make(self, call_id: str) -> ToolCall:
         """Return a valid call where one was required and none came.
 
         Raises:
-            ToolCallInvalid: The model does not manage it.
+            GatewayError: As `mend`.
         """
-        return await self._arguments(call_id, await self._choose())
+        return await self._arguments(call_id, await self._choose("A tool had to be called, and none was."))
 
-    async def _choose(self, broken: Normalised | None = None) -> Tool:
+    async def _choose(self, why: str, said: str = "") -> Tool:
         """Return which tool is to be called. The model is asked, unless there is only one."""
         if len(self._toolbox.tools) == 1:
             return next(iter(self._toolbox.tools.values()))
-        said = f"{broken.call.name}: {broken.violations[0]}" if broken is not None else ""
         question = asking.ask_which_tool(self._request, self._toolbox, said, temperature=self._handling.temperature)
         for _ in range(self._handling.most_repairs):
-            if (tool := asking.read_choice(self._toolbox, await self._text(question))) is not None:
+            try:
+                text = await self._text(question)
+            except _Refused as refused:
+                raise self._give_up(f"{why} {refused}") from None
+            if text is not None and (tool := asking.read_choice(self._toolbox, text)) is not None:
                 return tool
-        raise self._refused(broken.call.name if broken else "", broken.violations if broken else ())
+        raise self._give_up(why)
 
-    async def _arguments(self, call_id: str, tool: Tool, broken: Normalised | None = None) -> ToolCall:
+    async def _arguments(
+        self, call_id: str, tool: Tool, said: str = "", *, broken: Normalised | None = None
+    ) -> ToolCall:
         """Ask for a call's arguments until they are valid; at last for something short, which is sure to end."""
-        most = self._handling.most_repairs
-        for attempt in range(1, most + 1):
-            question = self._question(tool, broken, TIGHT if attempt == most else WIDE)
-            checked = normalise(self._toolbox, ToolCall(call_id, tool.name, await self._text(question)))
+        left, step, why = self._handling.most_repairs, 0, ""
+        while left and step < len(LADDER):
+            if left == 1:
+                step = max(step, 1)
+            try:
+                text = await self._text(self._question(tool, said, broken, LADDER[step]))
+            except _Refused as refused:  # it may take a plainer grammar, and has written nothing yet
+                step, why = step + 1, str(refused)
+                continue
+            left -= 1
+            if text is None:
+                continue
+            checked = normalise(self._toolbox, ToolCall(call_id, tool.name, text))
             if checked.is_valid:
                 self._report.outcomes[Outcome.REPAIRED] += 1
                 return checked.call
-            broken = checked
-        raise self._refused(tool.name, broken.violations if broken else ())
+            broken, why = checked, ""
+        why = why or (_told(broken) if broken is not None else "Nothing came of it when it was asked for.")
+        raise self._give_up(f"The model's call of the tool {tool.name!r} is not valid: {why}")
 
-    def _question(self, tool: Tool, broken: Normalised | None, bounds: Bounds) -> GenerationRequest:
+    def _question(self, tool: Tool, said: str, broken: Normalised | None, bounds: Bounds | None) -> GenerationRequest:
         max_tokens, temperature = self._handling.max_tokens, self._handling.temperature
+        limits: dict[str, Any] = {"bounds": bounds or TIGHT, "max_tokens": max_tokens, "temperature": temperature}
         if broken is None:
-            return asking.ask_arguments(
-                self._request, tool, bounds=bounds, max_tokens=max_tokens, temperature=temperature
-            )
-        return asking.ask_arguments_again(
-            self._request,
-            tool,
-            broken.call,
-            broken.violations,
-            bounds=bounds,
-            max_tokens=max_tokens,
-            temperature=temperature,
-        )
+            question = asking.ask_arguments(self._request, tool, said, **limits)
+        else:
+            question = asking.ask_arguments_again(self._request, tool, broken.call, broken.violations, **limits)
+        return question if bounds is not None else replace(question, response_format={"type": "json_object"})
 
-    async def _text(self, question: GenerationRequest) -> str:
-        """Return what the model answers; nothing, if that cannot be read."""
+    async def _text(self, question: GenerationRequest) -> str | None:
+        """Return what the model answers, or None if that broke off or cannot be read.
+
+        Raises:
+            _Refused: The server does not take the question.
+            GatewayError: There is no server, or it has been waited for long enough.
+        """
         try:
             return await self._ask(question)
-        except MalformedAnswer:
-            return ""
+        except (UpstreamSilent, UpstreamUnreachable):
+            raise
+        except UpstreamFailed:
+            return None
+        except InvalidRequest as error:  # it is ours, and not the client's
+            raise _Refused(error.message) from None
 
-    def _refused(self, name: str, violations: Sequence[Violation]) -> ToolCallInvalid:
+    def _give_up(self, message: str) -> ToolCallInvalid:
         self._report.outcomes[Outcome.REFUSED] += 1
-        why = "; ".join(map(str, violations)) or "no valid call came of it."
-        return ToolCallInvalid(f"The model's call of the tool {name!r} is not valid: {why}")
+        return ToolCallInvalid(message)
+
+
+class _Refused(Exception):
+    """llama-server takes the question itself for a bad request: a grammar that it cannot read, too long a prompt."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"It could not be asked for again: {message}")
+
+
+def _told(broken: Normalised) -> str:
+    return "; ".join(map(str, broken.violations))

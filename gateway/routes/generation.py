@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.answer import Restarted
 from gateway.errors import GatewayError, InternalError
 from gateway.routes import asgi
-from gateway.routes.tool_call_header import asked_mode
+from gateway.routes.tool_call_header import answered, asked_mode
 from gateway.routes.writers import BodyWriter, StreamWriter
 from gateway.toolcalls.guard import CallReport
 
@@ -170,6 +170,7 @@ class _Exchange:
                 await writer.write(choice, model, batch)
 
     async def _fail(self, writer: Writer | None, error: GatewayError) -> str:
-        if writer is None or not await writer.fail(error):
-            await asgi.send_error(self._send, error, self._dialect.error_body(error))
+        calls = self._calls.summary()
+        if writer is None or not await writer.fail(error, calls):
+            await asgi.send_error(self._send, error, self._dialect.error_body(error), answered(calls))
         return error.outcome

@@ -53,7 +53,7 @@ class Writer(Protocol):
     async def end(self, calls: str) -> None:
         """Send what is left to send. `calls` says what became of the tool calls; nothing if there were none."""
 
-    async def fail(self, error: GatewayError) -> bool:
+    async def fail(self, error: GatewayError, calls: str) -> bool:
         """Tell the client of a failure, if something has been sent already. Returns whether it had."""
 
 
@@ -116,12 +116,12 @@ class StreamWriter:
         assert self._renderer is not None  # noqa: S101 -- every answer has at least its ending
         await self._put_last(commented(calls) + self._renderer.end())
 
-    async def fail(self, error: GatewayError) -> bool:
+    async def fail(self, error: GatewayError, calls: str) -> bool:
         """Tell the client of a failure, if something has been sent already. Returns whether it had."""
         if not self._started:
             return False
         written = self._dialect.stream_error(error) if self._renderer is None else self._renderer.error(error)
-        await self._put_last(written)
+        await self._put_last(commented(calls) + written)
         return True
 
     async def _watch(self, patience: asyncio.Timeout) -> None:
@@ -203,9 +203,9 @@ class BodyWriter:
         body = self._parsed.body(_head(self._model), self._answers)
         await asgi.send_json(self._send, 200, body, answered(calls))
 
-    async def fail(self, error: GatewayError) -> bool:
+    async def fail(self, error: GatewayError, calls: str) -> bool:
         """Return False: nothing has been sent."""
-        del error
+        del error, calls
         return False
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.toolcalls.normalise import Rule, normalise
 from gateway.toolcalls.policy import Mode, Outcome
-from gateway.toolcalls.text_hold import TextHold, find_calls
+from gateway.toolcalls.text_hold import TextHold, trapped_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -72,7 +72,24 @@ class CallGuard:
         must_call: Whether text is not what was asked for.
     """
 
-    def __init__(self, toolbox: Toolbox, mode: Mode, report: CallReport, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        mode: Mode,
+        report: CallReport,
+        new_id: Callable[[], str],
+        *,
+        reads_text: bool = True,
+    ) -> None:
+        """Begin to watch.
+
+        Args:
+            toolbox: What may be called.
+            mode: What is done about it.
+            report: Told what becomes of the calls.
+            new_id: Gives ids to calls that have none.
+            reads_text: Whether a call may be written out in the text. It is not where JSON was asked for.
+        """
         self.waiting: list[Normalised] = []
         self.has_passed = False
         self.must_call = toolbox.must_call and mode is Mode.REPAIR
@@ -80,7 +97,7 @@ class CallGuard:
         self._mode = mode
         self._report = report
         self._new_id = new_id
-        self._hold = TextHold(toolbox.tools) if mode is Mode.REPAIR else None
+        self._hold = TextHold(toolbox.tools) if mode is Mode.REPAIR and reads_text else None
 
     def feed_text(self, text: str) -> str:
         """Return what of the text so far is certainly no call."""
@@ -95,9 +112,7 @@ class CallGuard:
 
     def end_thought(self, thought: str) -> list[ToolCall]:
         """Return the calls to pass on that are trapped in a thought which nothing followed."""
-        if self._mode is not Mode.REPAIR:
-            return []
-        return self._feed_written(find_calls(thought, self._toolbox.tools, whole_json=False)[1])
+        return self._feed_written(trapped_calls(thought, self._toolbox.tools)) if self._hold is not None else []
 
     def _feed_written(self, calls: Iterable[ToolCall]) -> list[ToolCall]:
         named = (msgspec.structs.replace(call, id=self._new_id()) for call in calls)

@@ -34,6 +34,8 @@ _BEGUN = re.compile(
     + r")\Z"
 )
 _FENCE = "```"
+_MARKED_CALL = r"<\|tool_call>call:(?:(?!<\|?tool_call).)*<tool_call\|>"
+_MARKED_CALLS = re.compile(rf"{_MARKED_CALL}(?:\s*{_MARKED_CALL})*", re.DOTALL)
 
 
 class TextHold:
@@ -192,3 +194,16 @@ def find_calls(text: str, names: Collection[str], *, whole_json: bool = True) ->
     passed = hold.feed(text)
     rest, calls = hold.end()
     return passed + rest, calls
+
+
+def trapped_calls(thought: str, names: Collection[str]) -> list[ToolCall]:
+    """Return the calls that are written out in a whole thought which nothing followed. Their ids are empty.
+
+    They stand at its end or, with both marks, anywhere in it; but all in one place: a model that wrote one here and
+    one there was still making up its mind.
+    """
+    calls = find_calls(thought, names, whole_json=False)[1]
+    groups = list(_MARKED_CALLS.finditer(thought))
+    if calls or len(groups) != 1:
+        return calls
+    return find_calls(groups[0][0], names, whole_json=False)[1]
