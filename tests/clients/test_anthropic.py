@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anthropic
 import pytest
@@ -116,6 +116,22 @@ def test_the_result_of_a_tool_is_read(client: anthropic.Anthropic) -> None:
     unasked = client.messages.count_tokens(model=MODEL, messages=conversation[:1], tools=[WEATHER])
     read = client.messages.count_tokens(model=MODEL, messages=conversation, tools=[WEATHER])
     assert read.input_tokens > unasked.input_tokens
+
+
+@pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "get_weather"}])
+def test_a_call_that_is_asked_for_comes_and_its_schema_holds(client: anthropic.Anthropic, choice: Any) -> None:
+    asked: Any = {"model": MODEL, "tools": [WEATHER], "tool_choice": choice, "max_tokens": 200, "extra_body": GREEDY}
+    question: MessageParam = {"role": "user", "content": "What is the weather in Paris?"}
+    answer = client.messages.create(messages=[question], **asked)
+    with client.messages.stream(messages=[question], **asked) as stream:
+        streamed = stream.get_final_message()
+    for message in (answer, streamed):
+        assert message.stop_reason == "tool_use"
+        calls: list[Any] = [block for block in message.content if block.type == "tool_use"]
+        (call,) = calls
+        assert call.id.startswith("toolu_")
+        assert call.name == "get_weather"
+        assert isinstance(call.input["city"], str)
 
 
 def test_an_answer_after_a_schema(client: anthropic.Anthropic) -> None:
