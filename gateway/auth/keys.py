@@ -11,9 +11,14 @@ if TYPE_CHECKING:
 
 
 class KeyRing:
-    """Named keys. A key's name may be logged and counted; the key itself is not even held."""
+    """Named keys. A key's name may be logged and counted; the key itself is not even held.
+
+    Attributes:
+        names: Theirs.
+    """
 
     def __init__(self, keys: Mapping[str, str]) -> None:
+        self.names = frozenset(keys)
         self._digests = [(name, _digest(key)) for name, key in keys.items()]
 
     def name_of(self, key: str) -> str | None:

@@ -67,3 +67,20 @@ class ToolCallPolicy:
     def of(self, key: str, asked: Mode | None) -> CallHandling:
         """Return what holds for a request of the key's owner who asks for a mode, or for none."""
         return replace(self.handling, mode=asked or self.by_key.get(key, self.handling.mode))
+
+
+def parse_modes(text: str) -> dict[str, Mode]:
+    """Read `name:mode` pairs, separated by commas.
+
+    Raises:
+        ValueError: An entry is not that, or a name stands twice.
+    """
+    modes: dict[str, Mode] = {}
+    for entry in (part.strip() for part in text.split(",") if part.strip()):
+        name, separator, mode = (part.strip() for part in entry.partition(":"))
+        if not name or not separator or mode not in list(Mode):
+            raise ValueError(f"{entry!r} is no name and one of {', '.join(Mode)}, with a colon between them")
+        if name in modes:
+            raise ValueError(f"the name {name!r} stands twice")
+        modes[name] = Mode(mode)
+    return modes
