@@ -16,6 +16,7 @@ RESPONSES: Final = "/v1/responses"
 MESSAGES: Final = "/v1/messages"
 DIALECTS: Final = (CHAT, RESPONSES, MESSAGES)
 MOST_TOKENS: Final = 900
+HANDLED: Final = "x-warmgate-tool-calls"
 
 Json = dict[str, Any]
 
@@ -30,6 +31,7 @@ class Played:
         calls: Names and arguments.
         error: Whether it was told of an error, in the body or at the stream's end.
         ending: The dialect's own word for why it ended, or None.
+        handled: What it was told became of its calls, in the header or the comment; empty for nothing.
     """
 
     status: int
@@ -38,6 +40,7 @@ class Played:
     calls: list[tuple[str, Any]] = field(default_factory=list)
     error: bool = False
     ending: str | None = None
+    handled: str = ""
 
 
 def play(
@@ -46,7 +49,7 @@ def play(
     """Ask, with thinking on and without chance."""
     body = {"model": "contract", "temperature": 0, "stream": stream, "enable_thinking": True}
     response = client.post(path, json=body | _QUESTIONS[path](trigger, tools) | fields)
-    played = Played(response.status_code, error=response.status_code != 200)
+    played = Played(response.status_code, error=response.status_code != 200, handled=_handled(response))
     if played.error:
         return played
     for part in _events(response) if stream else [response.json()]:
@@ -67,6 +70,11 @@ def _responses_question(trigger: str, tools: Sequence[Json]) -> Json:
 def _messages_question(trigger: str, tools: Sequence[Json]) -> Json:
     own = [{"name": tool["function"]["name"], "input_schema": tool["function"]["parameters"]} for tool in tools]
     return {"messages": [{"role": "user", "content": trigger}], "tools": own, "max_tokens": MOST_TOKENS}
+
+
+def _handled(response: httpx.Response) -> str:
+    comments = [line.removeprefix(f": {HANDLED}: ") for line in response.text.splitlines() if line.startswith(": x-")]
+    return "".join(comments) or response.headers.get(HANDLED, "")
 
 
 def _events(response: httpx.Response) -> list[Json]:
