@@ -73,6 +73,7 @@ class GatewayConfig:
         seal: Seals the thoughts that clients keep; without one, only this process can open them again.
         images: Which images are taken and fetched.
         tool_calls: What is done about tool calls that their own schema rejects.
+        most_identical_calls: So often in a row the same calls may be made; 0 for any number of times.
     """
 
     keys: KeyRing
@@ -88,6 +89,7 @@ class GatewayConfig:
     seal: ThoughtSeal = field(default_factory=SecretSeal.made_up)
     images: ImagePolicy = field(default_factory=ImagePolicy)
     tool_calls: ToolCallPolicy = field(default_factory=ToolCallPolicy)
+    most_identical_calls: int = 0
 
 
 class Gateway:
@@ -102,7 +104,14 @@ class Gateway:
         catalog = Catalog(target, readiness)
         self._upstream_metrics = UpstreamMetrics(target, readiness, config.scrape_seconds)
         self._metrics = Metrics(readiness, admission, self._upstream_metrics)
-        self._generator = Generator(target, readiness, catalog, admission, config.limits)
+        self._generator = Generator(
+            target,
+            readiness,
+            catalog,
+            admission,
+            config.limits,
+            most_identical_calls=config.most_identical_calls,
+        )
         images = Images(config.images, readiness, catalog, fetcher)
         engine = Engine(
             self._generator,

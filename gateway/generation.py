@@ -15,6 +15,8 @@ from gateway.errors import NotReady, Overloaded, ShuttingDown, UpstreamUnreachab
 from gateway.images.resolving import check_vision
 from gateway.prompt_size import PromptCheck
 from gateway.thought_memory import ThoughtMemory
+from gateway.toolcalls.barring import bar_calls
+from gateway.toolcalls.loops import bound_identical_calls
 from gateway.upstream.chat import ChatStream, open_chat
 
 if TYPE_CHECKING:
@@ -55,8 +57,16 @@ class Generator:
     """
 
     def __init__(
-        self, target: Target, readiness: Readiness, catalog: Catalog, admission: Admission, limits: Limits
+        self,
+        target: Target,
+        readiness: Readiness,
+        catalog: Catalog,
+        admission: Admission,
+        limits: Limits,
+        *,
+        most_identical_calls: int = 0,
     ) -> None:
+        self._most_identical_calls = most_identical_calls
         self._target = target
         self._readiness = readiness
         self._catalog = catalog
@@ -71,8 +81,10 @@ class Generator:
         """Refuse at once what waiting would not help.
 
         Raises:
-            GatewayError: The queue is full, the gateway is being stopped, or the prompt is too long.
+            GatewayError: The queue is full, the gateway is being stopped, the prompt is too long, or a call is required
+                that has been made too often.
         """
+        bound_identical_calls(request, self._most_identical_calls)
         with self._explained():
             self._admission.check()
         await self._prompt_check.check(request)
@@ -104,6 +116,7 @@ class Generator:
                     return stream
 
                 remember = functools.partial(self._thoughts.remember, key)
+                request = bound_identical_calls(request, self._most_identical_calls)
                 request = replace(request, messages=self._thoughts.recall(key, request.messages))
                 answer = Answer(request, open_stream, restartable=restartable, remember=remember)
                 with contextlib.closing(answer):
@@ -193,7 +206,7 @@ class Generator:
             check_vision(model, request.images)
             return await open_chat(
                 self._target,
-                request,
+                bar_calls(request) if model.marks_calls else request,
                 silence_seconds=self._limits.silence_seconds,
                 on_progress=self.activity.progress,
             )

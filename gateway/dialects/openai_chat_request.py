@@ -17,6 +17,7 @@ from gateway.dialects.json_body import decode_body, invalid
 from gateway.dialects.openai_chat_thinking import ThinkingFields, asked_of_thinking
 from gateway.request import GenerationRequest, ImageSource, Json, ToolChoice
 from gateway.thinking import ThinkingPolicy, plan_thinking
+from gateway.toolcalls.history import mend_history
 from gateway.toolcalls.toolbox import compile_tools
 
 IGNORED = {
@@ -81,12 +82,12 @@ MessageContent = str | list[TextPart | RefusalPart | ImagePart | AudioPart | Fil
 
 class FunctionCall(msgspec.Struct):
     name: str
-    arguments: str
+    arguments: str | Json | None = None
 
 
 class ToolCall(msgspec.Struct):
-    id: str
     function: FunctionCall
+    id: str | None = None
     type: Literal["function"] = "function"
 
 
@@ -114,7 +115,7 @@ class AssistantMessage(_Message, tag="assistant"):
 
 class ToolMessage(_Message, tag="tool"):
     content: MessageContent
-    tool_call_id: str
+    tool_call_id: str | None = None
 
 
 Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
@@ -231,7 +232,7 @@ def to_generation(body: ChatCompletionRequest, policy: ThinkingPolicy) -> Genera
     images: list[ImageSource] = []
     max_tokens = body.max_completion_tokens or body.max_tokens
     return GenerationRequest(
-        messages=[_message(message, f"messages[{i}]", images) for i, message in enumerate(body.messages)],
+        messages=mend_history([_message(one, f"messages[{i}]", images) for i, one in enumerate(body.messages)]),
         images=tuple(images),
         thinking=plan_thinking(asked_of_thinking(body), policy, max_tokens=max_tokens),
         max_tokens=max_tokens,
@@ -312,20 +313,8 @@ def _assistant(message: AssistantMessage, content: Content, where: str) -> Json:
     if message.reasoning_content:
         built["reasoning_content"] = message.reasoning_content
     if message.tool_calls:
-        for i, call in enumerate(message.tool_calls):
-            _check_arguments(call.function.arguments, f"{where}.tool_calls[{i}].function.arguments")
         built["tool_calls"] = msgspec.to_builtins(message.tool_calls)
     return built
-
-
-def _check_arguments(text: str, where: str) -> None:
-    """Refuse a history that llama-server would answer with a 500."""
-    try:
-        is_object = isinstance(msgspec.json.decode(text), dict)
-    except (msgspec.DecodeError, RecursionError):
-        is_object = False
-    if not is_object:
-        raise invalid(where, "expected a JSON object as text.")
 
 
 def _content(given: MessageContent, where: str) -> Content:

@@ -19,6 +19,7 @@ from gateway.dialects.openai_responses_stream import EventWriter, ResponseStream
 from gateway.dialects.openai_responses_tools import ToolSet, chat_tools, tool_choice
 from gateway.request import GenerationRequest
 from gateway.thinking import plan_thinking
+from gateway.toolcalls.history import mend_history
 from gateway.toolcalls.toolbox import compile_tools
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Responses:
         functions = chat_tools(tools)
         choice = tool_choice(body, tools)
         return GenerationRequest(
-            messages=conversation.messages,
+            messages=mend_history(conversation.messages),
             images=tuple(conversation.images),
             thinking=plan_thinking(asked_of_thinking(body), self._policy, max_tokens=body.max_output_tokens),
             max_tokens=body.max_output_tokens,

@@ -32,7 +32,8 @@ class Conversation:
     """Collects items.
 
     Attributes:
-        messages: As llama-server's chat endpoint takes them. Complete after `end`.
+        messages: As llama-server's chat endpoint takes them, but for what clients break in the history of tool calls.
+            Complete after `end`.
         images: Those within them.
     """
 
@@ -76,7 +77,7 @@ class Conversation:
                 self._turn.thoughts.append(self._thought(item))
             case wire.FunctionCallItem():
                 name = self._tools.known_as(item.name, item.namespace)
-                self._turn.add_call(item.call_id, name, _arguments(item.arguments, f"{where}.arguments"))
+                self._turn.add_call(item.call_id, name, item.arguments)
             case wire.CustomToolCallItem():
                 arguments = msgspec.json.encode({"input": item.input}).decode()
                 self._turn.add_call(item.call_id, item.name, arguments)
@@ -106,7 +107,7 @@ class Conversation:
         else:
             self.messages.append({"role": "system", "content": text})
 
-    def _add_output(self, call_id: str, output: Any, where: str) -> None:
+    def _add_output(self, call_id: str | None, output: Any, where: str) -> None:
         self.end()
         content = _output(output, where)
         self.images += content.images
@@ -126,7 +127,7 @@ class _Turn:
         self.texts: list[str] = []
         self._calls: list[Json] = []
 
-    def add_call(self, call_id: str, name: str, arguments: str) -> None:
+    def add_call(self, call_id: str | None, name: str, arguments: str | Json | None) -> None:
         function = {"name": name, "arguments": arguments}
         self._calls.append({"id": call_id, "type": "function", "function": function})
 
@@ -180,19 +181,6 @@ def _image_url(url: Any, where: str) -> str:
 
 def _no_file(where: str) -> InvalidRequest:
     return invalid(where, "the served model takes text and images only, not 'input_file'.")
-
-
-def _arguments(text: str, where: str) -> str:
-    """Check arguments that llama-server would answer with a 500. None at all is how some clients write no arguments."""
-    if not text.strip():
-        return "{}"
-    try:
-        is_object = isinstance(msgspec.json.decode(text), dict)
-    except (msgspec.DecodeError, RecursionError):
-        is_object = False
-    if not is_object:
-        raise invalid(where, "expected a JSON object as text.")
-    return text
 
 
 def _output(output: Any, where: str) -> Content:

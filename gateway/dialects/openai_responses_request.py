@@ -95,26 +95,26 @@ class MessageItem(_Item, tag="message"):
 
 
 class FunctionCallItem(_Item, tag="function_call"):
-    call_id: str
     name: str
-    arguments: str
+    arguments: str | Json | None = None
+    call_id: str | None = None
     namespace: str | None = None
 
 
 class FunctionCallOutputItem(_Item, tag="function_call_output"):
-    call_id: str
     output: Any
+    call_id: str | None = None
 
 
 class CustomToolCallItem(_Item, tag="custom_tool_call"):
-    call_id: str
     name: str
     input: str
+    call_id: str | None = None
 
 
 class CustomToolCallOutputItem(_Item, tag="custom_tool_call_output"):
-    call_id: str
     output: Any
+    call_id: str | None = None
 
 
 class ThoughtPart(msgspec.Struct):

@@ -9,6 +9,7 @@ import httpx
 import msgspec
 
 from gateway.errors import NotReady, UpstreamFailed
+from gateway.toolcalls.barring import CALL_MARK
 from gateway.upstream.wire import UNREADABLE
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
         ctx_per_slot: Context of each slot, in tokens.
         fingerprint: The engine's build, OpenAI's `system_fingerprint`.
         vision: Whether it takes images.
+        marks_calls: Whether it begins tool calls as Gemma 4 does, with `<|tool_call>`.
     """
 
     id: str
@@ -36,6 +38,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     ctx_per_slot: int
     fingerprint: str
     vision: bool = False
+    marks_calls: bool = False
 
 
 class _Model(msgspec.Struct):
@@ -59,6 +62,7 @@ class _Props(msgspec.Struct):
     total_slots: int
     default_generation_settings: _GenerationSettings
     build_info: str = ""
+    chat_template: str = ""
     modalities: _Modalities = msgspec.field(default_factory=_Modalities)
 
 
@@ -106,4 +110,5 @@ class Catalog:
             ctx_per_slot=found.default_generation_settings.n_ctx,
             fingerprint=found.build_info,
             vision=found.modalities.vision,
+            marks_calls=CALL_MARK in found.chat_template,
         )
