@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import queue
+import re
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import pytest
-from conftest import END_SECONDS, KEY, Warmgate, clean_environment
+from conftest import END_SECONDS, KEY, START_SECONDS, Warmgate, clean_environment
 
 from contract.scenes import MODEL
 from contract.upstream import Upstream
@@ -16,7 +18,8 @@ from contract.upstream import Upstream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-READY = "listening on "
+# Anywhere in a line: the engine and its library write to the same log, and one may cut in on the other.
+READY = re.compile(r"xllamacpp: listening on (http://\S+), SIGTERM stops")
 
 
 @pytest.fixture(scope="session")
@@ -28,30 +31,31 @@ def upstream() -> Iterator[Upstream]:
     argv = [sys.executable, "-P", "-m", "server_supervisor.xllamacpp_server", "--model", str(MODEL), "--port", "0"]
     argv += ["--ctx-size", "32768", "--parallel", "2", "--threads", "1", "--offline"]
     process = subprocess.Popen(argv, env=clean_environment(), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
     log: list[str] = []
+    address: queue.SimpleQueue[str] = queue.SimpleQueue()
+    reader = threading.Thread(target=_read, args=(process.stderr, log, address))
+    reader.start()
     try:
-        client = Upstream(_address(process, log), log)
+        url = address.get(timeout=START_SECONDS)
+        assert url, "llama-server ended before it listened:\n" + "".join(log)
+        client = Upstream(url, log)
         yield client
         client.close()
     finally:
         process.kill()
         process.wait(END_SECONDS)
+        reader.join()
 
 
-def _address(process: subprocess.Popen[str], log: list[str]) -> str:
-    """Wait until it listens, and go on reading its log, or it would block on a full pipe."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        log.append(line)
-        if line.startswith("xllamacpp: " + READY):
-            threading.Thread(target=_drain, args=(process.stderr, log), daemon=True).start()
-            return line.partition(READY)[2].partition(",")[0]
-    raise AssertionError("llama-server ended before it listened:\n" + "".join(log))
-
-
-def _drain(lines: Any, log: list[str]) -> None:
+def _read(lines: IO[str], log: list[str], address: queue.SimpleQueue[str]) -> None:
+    """Read the log to its end, or the server would block on a full pipe, and tell the address that is in it."""
     with lines:
-        log.extend(lines)
+        for line in lines:
+            log.append(line)
+            if found := READY.search(line):
+                address.put(found[1])
+    address.put("")
 
 
 @pytest.fixture(scope="session")
