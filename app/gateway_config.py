@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.failure import CommandFailure
 from gateway.application import GatewayConfig
 from gateway.generation import Limits
 from gateway.images.policy import ImagePolicy
 from gateway.thinking import UNBOUNDED, ThinkingPolicy
 from gateway.thoughts import SecretSeal
+from gateway.toolcalls.policy import CallHandling, ToolCallPolicy, parse_modes
 
 if TYPE_CHECKING:
     from app.keys import Keys
     from app.settings import Settings
+    from gateway.toolcalls.policy import Mode
 
 
 def gateway_config(settings: Settings, keys: Keys, *, slots: int) -> GatewayConfig:
-    """Return the gateway's configuration. `slots` is what is known of the server before it has said so itself."""
+    """Return the gateway's configuration. `slots` is what is known of the server before it has said so itself.
+
+    Raises:
+        CommandFailure: A setting cannot be used together with the keys.
+    """
     return GatewayConfig(
         keys=keys.ring,
         limits=Limits(ready_seconds=settings.ready_wait_seconds, silence_seconds=settings.silence_seconds),
@@ -42,8 +49,28 @@ def gateway_config(settings: Settings, keys: Keys, *, slots: int) -> GatewayConf
             seconds=settings.image_seconds,
             fetches=settings.image_fetches,
         ),
+        most_identical_calls=settings.most_identical_calls,
+        tool_calls=ToolCallPolicy(
+            handling=CallHandling(
+                mode=settings.tool_calls,
+                most_repairs=settings.tool_call_repairs,
+                temperature=settings.tool_call_temperature,
+                max_tokens=settings.tool_call_max_tokens,
+            ),
+            by_key=_modes_by_key(settings, keys),
+        ),
         seal=SecretSeal(_seal_secrets(settings) or [keys.seal_secret]),
     )
+
+
+def _modes_by_key(settings: Settings, keys: Keys) -> dict[str, Mode]:
+    try:
+        modes = parse_modes(settings.tool_calls_by_key or "")
+    except ValueError as error:
+        raise CommandFailure(f"WARMGATE_TOOL_CALLS_BY_KEY cannot be used: {error}.") from None
+    if unknown := sorted(set(modes) - keys.ring.names):
+        raise CommandFailure(f"WARMGATE_TOOL_CALLS_BY_KEY cannot be used: there is no key named {unknown[0]!r}.")
+    return modes
 
 
 def _seal_secrets(settings: Settings) -> list[bytes]:

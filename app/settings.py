@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.failure import CommandFailure
+from gateway.toolcalls.policy import Mode
 
 PREFIX = "WARMGATE_"
 
@@ -61,10 +62,27 @@ class Settings(BaseSettings):
     answer_reserve: int = Field(
         1024, ge=0, description="So many tokens of a request's `max_tokens`, at most half, are kept for the answer."
     )
+    tool_calls: Mode = Field(
+        Mode.REPAIR,
+        description="What is done about a tool call that its own schema rejects: `repair`, `validate` (pass it on and "
+        "say so) or `off`, see `docs/tool-calls.md`.",
+    )
+    tool_calls_by_key: str | None = Field(
+        None, description="The same for some keys: `name:mode` pairs, separated by commas; names as in the API keys."
+    )
+    tool_call_repairs: int = Field(2, ge=0, le=10, description="How often the model is asked again for one call.")
+    tool_call_max_tokens: int = Field(4096, ge=1, description="How long such an answer may be, in tokens.")
+    tool_call_temperature: float = Field(0.2, ge=0, le=2, description="The temperature with which it is asked again.")
     seal_secret: SecretStr | None = Field(
         None,
         description="Seals the thoughts that clients keep and give back. Several, separated by commas: the first "
         "seals, all open. If not set, it is made from the API keys.",
+    )
+    most_identical_calls: int = Field(
+        0,
+        ge=0,
+        description="So often in a row the model may make the same tool calls, before it has to answer in words; 0 for "
+        "any number of times.",
     )
     image_urls: Literal["none", "https", "http"] = Field(
         "https", description="Which images' URLs are fetched; `http` allows both. `data:` URLs are always taken."
