@@ -108,3 +108,11 @@ async def test_a_server_that_says_nothing_of_images_takes_none() -> None:
     props = {"total_slots": 1, "default_generation_settings": {"n_ctx": 5}}
     async with FakeUpstream(control={"/props": (200, props)}).listening() as upstream:
         assert not (await Catalog(upstream.target, FakeReadiness()).current()).vision
+
+
+@pytest.mark.parametrize(("template", "marks"), [("{{ '<|tool_call>call:' }}", True), ("{{ messages }}", False)])
+@scenario
+async def test_a_template_shows_how_calls_begin(template: str, marks: bool) -> None:
+    async with FakeUpstream().listening() as upstream:
+        upstream.control["/props"][1]["chat_template"] = template
+        assert (await Catalog(upstream.target, FakeReadiness()).current()).marks_calls == marks

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.thought_memory import ThoughtMemory
 from gateway.toolcalls.history import LOST_CALL, NO_RESULT, mend_arguments, mend_history
 
 Json = dict[str, Any]
@@ -180,6 +181,14 @@ def test_a_long_broken_history_takes_no_more_than_its_length() -> None:
     mended = mend_history(broken)
     assert len({one["id"] for one in mended[0]["tool_calls"]}) == count
     assert [one["role"] for one in mended[1:]] == ["tool"] * count + ["user"] * count
+
+
+def test_the_thoughts_behind_mended_calls_are_still_known() -> None:
+    memory = ThoughtMemory()
+    memory.remember("me", "a", "Hm.")
+    mended = mend_history([calling("call_a", "call_a"), HI, result("call_a"), calling(None), result(None)])
+    thoughts = [message.get("reasoning_content") for message in memory.recall("me", mended) if "tool_calls" in message]
+    assert thoughts == ["Hm.", None]
 
 
 # -- properties

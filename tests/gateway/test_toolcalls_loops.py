@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from driving import client_of, make_gateway
+from fake_upstream import FakeUpstream, scenario
 
 from gateway.errors import InvalidRequest
 from gateway.request import GenerationRequest, ToolChoice
 from gateway.toolcalls.barring import bar_calls
 from gateway.toolcalls.loops import bound_identical_calls, count_identical_calls
 from gateway.toolcalls.toolbox import compile_tools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Json = dict[str, Any]
 HI: Json = {"role": "user", "content": "Hi"}
@@ -97,3 +102,44 @@ def test_the_clients_own_biases_stay() -> None:
 )
 def test_otherwise_nothing_is_barred(given: GenerationRequest) -> None:
     assert bar_calls(given) is given
+
+
+# -- in each dialect
+
+
+def chat_body(rounds: int) -> Json:
+    messages = [HI, *[message for _ in range(rounds) for message in turn("{}")]]
+    return {"messages": messages, "tools": TOOLS}
+
+
+def responses_body(rounds: int) -> Json:
+    call = {"type": "function_call", "call_id": "0", "name": "look", "arguments": "{}"}
+    items = [call, {"type": "function_call_output", "call_id": "0", "output": "red"}] * rounds
+    tool = {"type": "function", "name": "look", "parameters": {"type": "object"}}
+    return {"input": [{"role": "user", "content": "Hi"}, *items], "tools": [tool]}
+
+
+def messages_body(rounds: int) -> Json:
+    call = {"role": "assistant", "content": [{"type": "tool_use", "id": "0", "name": "look", "input": {}}]}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "0", "content": "red"}]}
+    tool = {"name": "look", "input_schema": {"type": "object"}}
+    return {"messages": [HI, *[call, result] * rounds], "tools": [tool], "max_tokens": 100}
+
+
+@pytest.mark.parametrize(
+    ("path", "body_of"),
+    [("/v1/chat/completions", chat_body), ("/v1/responses", responses_body), ("/v1/messages", messages_body)],
+)
+@pytest.mark.parametrize("is_gemma", [True, False])
+@scenario
+async def test_the_third_same_call_is_the_last(path: str, body_of: Callable[[int], Json], is_gemma: bool) -> None:
+    async with FakeUpstream().listening() as upstream:
+        upstream.control["/props"][1]["chat_template"] = "<|tool_call>" if is_gemma else "<tool_call>"
+        async with client_of(make_gateway(upstream, most_identical_calls=3)) as client:
+            for rounds in (2, 3):
+                assert (await client.post(path, json=body_of(rounds))).status_code == 200
+        before, after = [call.body for call in upstream.calls]
+        assert (before["tool_choice"], after["tool_choice"]) == ("auto", "none")
+        assert before["tools"] == after["tools"], "or the prompt would not be in the cache"
+        assert "logit_bias" not in before
+        assert after.get("logit_bias") == ({"<|tool_call>": -100} if is_gemma else None)
