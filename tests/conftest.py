@@ -14,11 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import hypothesis
 import psutil
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+# What a test draws is the same everywhere, and how long it takes is nobody's business.
+hypothesis.settings.register_profile(
+    "warmgate", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("warmgate")
 
 # A shell that starts the tests in the background has SIGINT ignored, and so would every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
