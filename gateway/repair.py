@@ -9,18 +9,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from gateway.errors import InvalidRequest, ToolCallInvalid, UpstreamFailed, UpstreamSilent, UpstreamUnreachable
 from gateway.events import ToolCall
 from gateway.toolcalls import asking
-from gateway.toolcalls.grammar_schema import TIGHT, WIDE
+from gateway.toolcalls.grammar_schema import TIGHT, WIDE, Bounds
 from gateway.toolcalls.normalise import normalise
 from gateway.toolcalls.policy import Outcome
+from gateway.toolcalls.toolbox import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.request import GenerationRequest
-    from gateway.toolcalls.grammar_schema import Bounds
     from gateway.toolcalls.guard import CallReport
     from gateway.toolcalls.normalise import Normalised
     from gateway.toolcalls.toolbox import Tool, Toolbox
@@ -28,8 +30,43 @@ if TYPE_CHECKING:
     Ask = Callable[[GenerationRequest], Awaitable[str]]
     """Asks the model and returns its text."""
 
-LADDER: Final[tuple[Bounds | None, ...]] = (WIDE, TIGHT, None)
+Ladder = tuple[Bounds | None, ...]
+
+LADDER: Final[Ladder] = (WIDE, TIGHT, None)
 """What is asked for, one after the other, where the server refuses a grammar; None is any object."""
+
+
+def roomy(arguments: str) -> Ladder:
+    """Return the ladder with room for twice of what a call's arguments hold: a long text is not to be cut off."""
+    characters, items = _extent(arguments)
+    return tuple(
+        bounds and replace(bounds, characters=max(bounds.characters, characters), items=max(bounds.items, items))
+        for bounds in LADDER
+    )
+
+
+def _extent(arguments: str) -> tuple[int, int]:
+    """Return twice the longest text's characters and the longest list's items, rounded up to powers of two.
+
+    So that a schema has few grammars, which are cached.
+    """
+    try:
+        level: list[Any] = [msgspec.json.decode(arguments)]
+    except UNREADABLE:
+        level = [arguments]
+    characters = items = 0
+    while level:
+        characters = max([characters, *(len(value) for value in level if isinstance(value, str))])
+        items = max([items, *(len(value) for value in level if isinstance(value, list))])
+        inner = [
+            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)
+        ]
+        level = [value for values in inner for value in values]
+    return _power_of_two(2 * characters), _power_of_two(2 * items)
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << max(0, number - 1).bit_length()
 
 
 class Repairer:
@@ -49,11 +86,12 @@ class Repairer:
             GatewayError: The model does not manage it (`ToolCallInvalid`), or there is no server any more.
         """
         tool = self._toolbox.tools.get(broken.call.name)
+        ladder = roomy(broken.call.arguments)
         if tool is not None:
-            return await self._arguments(broken.call.id, tool, broken=broken)
+            return await self._arguments(broken.call.id, tool, ladder, broken=broken)
         said = f"{broken.call.name}({broken.call.arguments[: asking.MOST_QUOTED]})"
         why = f"The model's call of the tool {broken.call.name!r} is not valid: {_told(broken)}"
-        return await self._arguments(broken.call.id, await self._choose(why, said), said)
+        return await self._arguments(broken.call.id, await self._choose(why, said), ladder, said)
 
     async def make(self, call_id: str) -> ToolCall:
         """Return a valid call where one was required and none came.
@@ -61,7 +99,7 @@ class Repairer:
         Raises:
             GatewayError: As `mend`.
         """
-        return await self._arguments(call_id, await self._choose("A tool had to be called, and none was."))
+        return await self._arguments(call_id, await self._choose("A tool had to be called, and none was."), LADDER)
 
     async def _choose(self, why: str, said: str = "") -> Tool:
         """Return which tool is to be called. The model is asked, unless there is only one."""
@@ -78,15 +116,15 @@ class Repairer:
         raise self._give_up(why)
 
     async def _arguments(
-        self, call_id: str, tool: Tool, said: str = "", *, broken: Normalised | None = None
+        self, call_id: str, tool: Tool, ladder: Ladder, said: str = "", *, broken: Normalised | None = None
     ) -> ToolCall:
         """Ask for a call's arguments until they are valid; at last for something short, which is sure to end."""
         left, step, why = self._handling.most_repairs, 0, ""
-        while left and step < len(LADDER):
+        while left and step < len(ladder):
             if left == 1:
                 step = max(step, 1)
             try:
-                text = await self._text(self._question(tool, said, broken, LADDER[step]))
+                text = await self._text(self._question(tool, said, broken, ladder[step]))
             except _Refused as refused:  # it may take a plainer grammar, and has written nothing yet
                 step, why = step + 1, str(refused)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +29,7 @@ from fake_upstream import (
     vanish,
 )
 
+from gateway.repair import roomy
 from gateway.toolcalls.grammar_schema import TIGHT, WIDE, grammar_schema
 from gateway.toolcalls.policy import CallHandling, Mode, ToolCallPolicy
 
@@ -223,6 +225,32 @@ async def test_other_dialects_refuse_in_their_own_words(path: str, stream: bool)
         assert "event: message_stop" not in response.text
     else:
         assert response.headers[HEADER] == "refused; attempts=3"
+
+
+@BOTH
+@scenario
+async def test_a_long_text_in_a_broken_call_has_room_to_be_written_again(stream: bool) -> None:
+    letter = {"minutes": "five", "label": "x" * 10_000}
+    async with FakeUpstream(default=says("{")).listening() as upstream:
+        upstream.plan.append(calls(("timer", json.dumps(letter))))
+        await ask(make_gateway(upstream), stream=stream)
+        wide, tight = (replace(bounds, characters=32_768) for bounds in (WIDE, TIGHT))
+        assert formats(upstream) == [grammar_schema(TIMER, wide), grammar_schema(TIMER, tight)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "characters", "items"),
+    [
+        ("{}", 64, 1),
+        ('{"a":"' + "x" * 33 + '"}', 128, 1),
+        ('{"a":{"b":[[1,2,3],"' + "x" * 64 + '"]}}', 128, 8),
+        ("not JSON" * 100, 2048, 1),
+    ],
+)
+def test_there_is_room_for_twice_of_what_a_broken_call_holds(arguments: str, characters: int, items: int) -> None:
+    wide, tight, any_object = roomy(arguments)
+    assert tight == replace(TIGHT, characters=characters, items=items)
+    assert (wide, any_object) == (WIDE, None)
 
 
 # -- choice
