@@ -73,16 +73,16 @@ class Settings(BaseSettings):
     tool_call_repairs: int = Field(2, ge=0, le=10, description="How often the model is asked again for one call.")
     tool_call_max_tokens: int = Field(4096, ge=1, description="How long such an answer may be, in tokens.")
     tool_call_temperature: float = Field(0.2, ge=0, le=2, description="The temperature with which it is asked again.")
-    seal_secret: SecretStr | None = Field(
-        None,
-        description="Seals the thoughts that clients keep and give back. Several, separated by commas: the first "
-        "seals, all open. If not set, it is made from the API keys.",
-    )
     most_identical_calls: int = Field(
         0,
         ge=0,
         description="So often in a row the model may make the same tool calls, before it has to answer in words; 0 for "
         "any number of times.",
+    )
+    seal_secret: SecretStr | None = Field(
+        None,
+        description="Seals the thoughts that clients keep and give back. Several, separated by commas: the first "
+        "seals, all open. If not set, it is made from the API keys.",
     )
     image_urls: Literal["none", "https", "http"] = Field(
         "https", description="Which images' URLs are fetched; `http` allows both. `data:` URLs are always taken."
