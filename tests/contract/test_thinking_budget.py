@@ -111,7 +111,7 @@ _streamed = {CHAT: _streamed_chat, RESPONSES: _streamed_responses, MESSAGES: _st
 
 def tokens_of(upstream: Upstream, text: str) -> int:
     body = {"content": text, "add_special": False}
-    return len(httpx.post(upstream._url + "/tokenize", json=body, timeout=60).json()["tokens"])
+    return len(httpx.post(upstream.url + "/tokenize", json=body, timeout=60).json()["tokens"])
 
 
 @DIALECTS
