@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 import pytest
 from conftest import END_SECONDS, KEY, START_SECONDS, Warmgate, clean_environment
 
-from contract.scenes import MODEL
+from contract.scenes import MODEL, SERVED
 from contract.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def _read(lines: IO[str], log: list[str], address: queue.SimpleQueue[str]) -> No
 @pytest.fixture(scope="session")
 def contract_warmgate() -> Iterator[Warmgate]:
     """Return one `warmgate serve` with the contract model, for all tests that leave it as they found it."""
-    process = Warmgate(
-        "serve", "--port", "0", "--model", str(MODEL), "--set", "slots=4", env={"WARMGATE_API_KEYS": f"tests:{KEY}"}
-    )
+    process = Warmgate("serve", "--port", "0", *SERVED, "--set", "slots=4", env={"WARMGATE_API_KEYS": f"tests:{KEY}"})
     try:
         yield process.ready()
     finally:

@@ -13,9 +13,12 @@ from contract.model.acts import ACTS, OTHER_SCENES, SECRETS, trigger
 from contract.model.tools import TOOLS, tool
 
 MODEL: Final = Path(__file__).with_name("model") / "contract.gguf"
+SERVED: Final = ("--model", str(MODEL), "--set", "threads=1")
+"""How `warmgate serve` is told of it. For so small a model a second thread waits more than it computes."""
+
 ANSWERS_AT_RANDOM: Final = ("flaky", "flaky-call")
 
-__all__ = ["ANSWERS_AT_RANDOM", "MODEL", "SCENES", "SECRETS", "Scene", "tool", "tools"]
+__all__ = ["ANSWERS_AT_RANDOM", "MODEL", "SCENES", "SECRETS", "SERVED", "Scene", "tool", "tools"]
 
 # Where the model ends without a call of its own, but needs tools to be declared all the same.
 _TOOLS: Final = {

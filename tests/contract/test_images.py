@@ -12,7 +12,7 @@ import pytest
 from conftest import END_SECONDS, KEY, Warmgate
 from pictures import bmp, data_url, gif, jpeg, png
 
-from contract.scenes import MODEL
+from contract.scenes import SERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ MARKS = 2
 @pytest.fixture(scope="module")
 def seeing() -> Iterator[Warmgate]:
     """Return a `warmgate serve` with the contract model and a projector."""
-    arguments = ("--model", str(MODEL), "--set", f"mmproj={PROJECTOR}", "--set", "slots=2")
+    arguments = (*SERVED, "--set", f"mmproj={PROJECTOR}", "--set", "slots=2")
     process = Warmgate("serve", "--port", "0", *arguments, env={"WARMGATE_API_KEYS": f"tests:{KEY}"})
     try:
         yield process.ready()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import END_SECONDS, KEY, Warmgate
 
-from contract.scenes import MODEL, SCENES
+from contract.scenes import SCENES, SERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ CALL = ("lookup", '{"colour":"blue"}')
 @pytest.fixture(scope="module")
 def bounded_warmgate() -> Iterator[Warmgate]:
     environment = {"WARMGATE_API_KEYS": f"tests:{KEY}", "WARMGATE_MOST_IDENTICAL_CALLS": str(MOST)}
-    process = Warmgate("serve", "--port", "0", "--model", str(MODEL), "--set", "slots=1", env=environment)
+    process = Warmgate("serve", "--port", "0", *SERVED, "--set", "slots=1", env=environment)
     try:
         yield process.ready()
     finally:
