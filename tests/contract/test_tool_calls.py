@@ -34,10 +34,7 @@ REQUIRED: dict[str, Any] = {CHAT: "required", RESPONSES: "required", MESSAGES: {
 
 HANDLED_AS = {
     "call": "valid",
-    "say-and-call": "valid",
-    "parallel": "valid",
     "nested-call": "normalized",  # its `note` may be left out, and may not be null
-    "long-call": "valid",
     "quoted-number": "normalized",
     "double-encoded": "normalized",
     "call-as-text": "normalized",
@@ -50,7 +47,6 @@ HANDLED_AS = {
     "unknown-tool": "repaired",
     "extra-field": "repaired",
     "talks-about-calls": "",
-    "plain": "",
 }
 
 
@@ -92,7 +88,7 @@ def test_every_misbehaviour_ends_as_the_ladder_says(client: httpx.Client, scene:
     check(declared, found)
     assert found.handled.partition(";")[0] == HANDLED_AS[scene]
     assert (found.text, bool(found.calls)) == (
-        (ACTS[scene].text if scene in {"say-and-call", "talks-about-calls", "plain"} else ""),
+        (ACTS[scene].text if scene == "talks-about-calls" else ""),
         bool(HANDLED_AS[scene]),
     )
     if HANDLED_AS[scene]:
@@ -113,7 +109,7 @@ def test_a_broken_call_among_several_is_put_right_in_its_place(client: httpx.Cli
 
 @BOTH
 @EVERYWHERE
-@pytest.mark.parametrize("scene", ["plain", "think", "wrong-type", "call-in-thought", "thought-only"])
+@pytest.mark.parametrize("scene", ["plain", "wrong-type", "thought-only"])
 def test_a_required_call_comes(client: httpx.Client, scene: str, path: str, stream: bool) -> None:
     declared = strict(tools("get_weather", "set_timer"))
     found = play(client, path, trigger(scene), declared, stream=stream, tool_choice=REQUIRED[path])
@@ -123,7 +119,7 @@ def test_a_required_call_comes(client: httpx.Client, scene: str, path: str, stre
 
 @BOTH
 @EVERYWHERE
-@pytest.mark.parametrize("scene", ["plain", "call", "unknown-tool"])
+@pytest.mark.parametrize("scene", ["plain", "unknown-tool"])
 def test_the_tool_that_is_named_is_called(client: httpx.Client, scene: str, path: str, stream: bool) -> None:
     declared = strict(tools("get_weather", "set_timer", "configure"))
     choice = named(path, "configure")
