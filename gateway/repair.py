@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     Ask = Callable[[GenerationRequest], Awaitable[str]]
     """Asks the model and returns its text."""
 
+MOST_ASKED: Final = 64
+"""So often is the model asked again for one answer: each time takes a turn of the slot that others wait for."""
+
 Ladder = tuple[Bounds | None, ...]
 
 LADDER: Final[Ladder] = (WIDE, TIGHT, None)
@@ -152,9 +155,11 @@ class Repairer:
         """Return what the model answers, or None if that broke off or cannot be read.
 
         Raises:
-            _Refused: The server does not take the question.
+            _Refused: The server does not take the question, or has been asked too often.
             GatewayError: There is no server, or it has been waited for long enough.
         """
+        if self._report.asked_again >= MOST_ASKED:
+            raise _Refused(f"the model was asked {MOST_ASKED} times for this answer's calls.")
         try:
             return await self._ask(question)
         except (UpstreamSilent, UpstreamUnreachable):
@@ -170,7 +175,7 @@ class Repairer:
 
 
 class _Refused(Exception):
-    """llama-server takes the question itself for a bad request: a grammar that it cannot read, too long a prompt."""
+    """The question itself is taken for a bad request: a grammar that llama-server cannot read, too long a prompt."""
 
     def __init__(self, message: str) -> None:
         super().__init__(f"It could not be asked for again: {message}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from gateway.repair import MOST_ASKED
 from gateway.toolcalls.grammar_schema import WIDE
 from gateway.toolcalls.normalise import Rule
 from gateway.toolcalls.policy import REPAIR_CALLS, Mode, Outcome
@@ -45,4 +46,5 @@ def test_the_limits_are_the_code_s() -> None:
     assert f"| all schemas together | {MOST_BYTES_TOGETHER >> 20} MiB |" in PAGE
     assert f"texts after {WIDE.characters:,} characters, lists after {WIDE.items} further items" in PAGE
     assert WIDE.depth == 3
+    assert f"asked again {MOST_ASKED} times at most" in " ".join(PAGE.split())
     assert REPAIR_CALLS.most_repairs == 2

@@ -29,7 +29,7 @@ from fake_upstream import (
     vanish,
 )
 
-from gateway.repair import roomy
+from gateway.repair import MOST_ASKED, roomy
 from gateway.toolcalls.grammar_schema import TIGHT, WIDE, grammar_schema
 from gateway.toolcalls.policy import CallHandling, Mode, ToolCallPolicy
 
@@ -251,6 +251,16 @@ def test_there_is_room_for_twice_of_what_a_broken_call_holds(arguments: str, cha
     wide, tight, any_object = roomy(arguments)
     assert tight == replace(TIGHT, characters=characters, items=items)
     assert (wide, any_object) == (WIDE, None)
+
+
+@scenario
+async def test_the_model_is_not_asked_for_ever() -> None:
+    async with FakeUpstream(default=says(GOOD)).listening() as upstream:
+        upstream.plan.append(calls(*[("timer", BAD)] * (MOST_ASKED + 1)))
+        told = await ask(make_gateway(upstream), stream=False)
+        assert (told.status, told.error["code"]) == (502, "tool_call_invalid")
+        assert "It could not be asked for again: the model was asked 64 times" in told.error["message"]
+        assert told.handled == f"refused; attempts={1 + MOST_ASKED}"
 
 
 # -- choice
