@@ -9,7 +9,7 @@ from gateway.application import GatewayConfig
 from gateway.generation import Limits
 from gateway.images.policy import ImagePolicy
 from gateway.thinking import UNBOUNDED, ThinkingPolicy
-from gateway.thoughts import SecretSeal
+from gateway.thoughts.seal import SecretSeal
 from gateway.toolcalls.policy import CallHandling, ToolCallPolicy, parse_modes
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from gateway.routes.generation import Engine, GenerationRoute
 from gateway.routes.openapi import document_data_path
 from gateway.routes.small import health_router, metrics_router, models_router, welcome_router
 from gateway.thinking import ThinkingPolicy
-from gateway.thoughts import SecretSeal, ThoughtSeal
+from gateway.thoughts.seal import SecretSeal, ThoughtSeal
 from gateway.toolcalls.policy import ToolCallPolicy
 from gateway.upstream.catalog import Catalog
 from gateway.upstream.scrape import UpstreamMetrics

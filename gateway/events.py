@@ -1,7 +1,7 @@
 """The events of one answer, the same for every dialect.
 
 An answer is one `PromptRead`, any number of deltas and calls, then one `Finish`, then one `Usage`. A failure is an
-exception instead. Upstream's own stream has `ToolCallDelta` and `Counts` too; `gateway.answer` makes of them what the
+exception instead. Upstream's own stream has `ToolCallDelta` and `Counts` too; `gateway.answers` makes of them what the
 dialects see.
 """
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gateway.activity import Activity
 from gateway.admission import RETRY_AFTER_SECONDS
-from gateway.answer import Answer
+from gateway.answers.answer import Answer
 from gateway.errors import NotReady, Overloaded, ShuttingDown, UpstreamUnreachable
 from gateway.images.resolving import check_vision
 from gateway.prompt_size import PromptCheck
-from gateway.thought_memory import ThoughtMemory
+from gateway.thoughts.memory import ThoughtMemory
 from gateway.toolcalls.barring import bar_calls
 from gateway.toolcalls.loops import bound_identical_calls
 from gateway.upstream.chat import ChatStream, open_chat

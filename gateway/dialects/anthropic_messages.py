@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.dialects.complete import CompleteAnswer
     from gateway.request import GenerationRequest
     from gateway.thinking import ThinkingPolicy
-    from gateway.thoughts import ThoughtSeal
+    from gateway.thoughts.seal import ThoughtSeal
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.dialects.base import AnswerHead
     from gateway.dialects.complete import CompleteAnswer, Item
-    from gateway.thoughts import ThoughtSeal
+    from gateway.thoughts.seal import ThoughtSeal
 
 _encode: Callable[[Any], bytes] = msgspec.json.encode
 

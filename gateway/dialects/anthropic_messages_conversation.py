@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.request import ImageSource, Json
-    from gateway.thoughts import ThoughtSeal
+    from gateway.thoughts.seal import ThoughtSeal
 
     Block = wire.UserBlock | wire.AssistantBlock
     Placed = tuple[str, Block]  # and the request's field that holds it, for errors

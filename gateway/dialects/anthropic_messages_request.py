@@ -25,7 +25,7 @@ from gateway.toolcalls.toolbox import ToolFields, compile_tools
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.thoughts import ThoughtSeal
+    from gateway.thoughts.seal import ThoughtSeal
 
 IGNORED = {
     "anthropic_beta": "what is honoured needs no announcement",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.dialects.complete import CompleteAnswer
     from gateway.request import Json
     from gateway.thinking import ThinkingPolicy
-    from gateway.thoughts import ThoughtSeal
+    from gateway.thoughts.seal import ThoughtSeal
 
 ENCRYPTED_CONTENT = "reasoning.encrypted_content"
 LOGPROBS = "message.output_text.logprobs"

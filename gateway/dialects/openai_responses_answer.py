@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.dialects.openai_responses_tools import ToolSet
     from gateway.errors import GatewayError
     from gateway.request import Json
-    from gateway.thoughts import ThoughtSeal
+    from gateway.thoughts.seal import ThoughtSeal
 
 COMPLETED, INCOMPLETE, FAILED, IN_PROGRESS = "completed", "incomplete", "failed", "in_progress"
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.dialects.openai_responses_tools import ToolSet
     from gateway.errors import InvalidRequest
     from gateway.request import ImageSource, Json
-    from gateway.thoughts import ThoughtSeal
+    from gateway.thoughts.seal import ThoughtSeal
 
 BREAK = "\n\n"
 """Between texts that were items of their own."""

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gateway.answer import Restarted
+from gateway.answers.answer import Restarted
 from gateway.errors import GatewayError, InternalError
 from gateway.routes import asgi
 from gateway.routes.tool_call_header import answered, asked_mode
@@ -20,7 +20,7 @@ from gateway.toolcalls.guard import CallReport
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from gateway.answer import Answer
+    from gateway.answers.answer import Answer
     from gateway.dialects.base import Dialect, ParsedRequest
     from gateway.generation import Generator
     from gateway.images.resolving import Images

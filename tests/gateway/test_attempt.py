@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.attempt import Attempt
+from gateway.answers.attempt import Attempt
 from gateway.events import (
     Counts,
     Finish,

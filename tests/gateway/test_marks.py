@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.marks import MARKS, MarkFilter, names_marks
+from gateway.answers.marks import MARKS, MarkFilter, names_marks
 
 PIECES = st.sampled_from([*MARKS, "<", "|", ">", "<|", "|>", '<|"', "tool_call", "channel", "a", " ", "<br>", "1 < 2"])
 TEXTS = st.lists(PIECES, max_size=8).map("".join)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.stopping import StopFilter
+from gateway.answers.stopping import StopFilter
 
 TEXTS = st.text("ab\n", max_size=12)
 STOPS = st.lists(st.text("ab\n", min_size=1, max_size=4), min_size=1, max_size=4, unique=True).map(tuple)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.thought_memory import ThoughtMemory
-from gateway.thoughts import PREFIX, SecretSeal
+from gateway.thoughts.memory import ThoughtMemory
+from gateway.thoughts.seal import PREFIX, SecretSeal
 
 if TYPE_CHECKING:
     from gateway.request import Json

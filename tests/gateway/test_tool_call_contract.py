@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_toolcalls_normalise import declare, json_values, schemas
 
-from gateway.answer import Answer, Restarted
+from gateway.answers.answer import Answer, Restarted
 from gateway.errors import MalformedAnswer, ToolCallInvalid
 from gateway.events import Counts, Finish, TextDelta, ToolCall, ToolCallDelta, Usage
 from gateway.request import GenerationRequest, ToolChoice

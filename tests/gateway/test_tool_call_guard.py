@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.attempt import Attempt
+from gateway.answers.attempt import Attempt
 from gateway.events import Finish, ReasoningDelta, TextDelta, TokenLogprob, ToolCall, ToolCallDelta
 from gateway.request import GenerationRequest, ToolChoice
 from gateway.toolcalls.guard import CallGuard, CallReport

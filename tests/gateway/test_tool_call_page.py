@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from gateway.repair import MOST_ASKED
+from gateway.answers.repair import MOST_ASKED
 from gateway.toolcalls.grammar_schema import WIDE
 from gateway.toolcalls.normalise import Rule
 from gateway.toolcalls.policy import REPAIR_CALLS, Mode, Outcome

@@ -29,7 +29,7 @@ from fake_upstream import (
     vanish,
 )
 
-from gateway.repair import MOST_ASKED, roomy
+from gateway.answers.repair import MOST_ASKED, roomy
 from gateway.toolcalls.grammar_schema import TIGHT, WIDE, grammar_schema
 from gateway.toolcalls.policy import CallHandling, Mode, ToolCallPolicy
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.thought_memory import ThoughtMemory
+from gateway.thoughts.memory import ThoughtMemory
 from gateway.toolcalls.history import LOST_CALL, NO_RESULT, mend_arguments, mend_history
 
 Json = dict[str, Any]

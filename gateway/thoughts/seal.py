@@ -1,7 +1,7 @@
 """Thoughts that are given back: Gemma 4 wants the thought that led to a tool call back with that call.
 
 Where the client's API has a place for a thought, it keeps the thought itself, sealed: any process with the same secret
-can open it, so that nothing needs to be stored here. Where there is none, see `gateway.thought_memory`.
+can open it, so that nothing needs to be stored here. Where there is none, see `gateway.thoughts.memory`.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gateway.attempt import Attempt
+from gateway.answers.attempt import Attempt
+from gateway.answers.repair import Repairer
 from gateway.errors import MalformedAnswer, UpstreamFailed, UpstreamSilent, UpstreamUnreachable
 from gateway.events import Finish, PromptRead, ReasoningDelta, TextDelta, ToolCall, Usage
-from gateway.repair import Repairer
 from gateway.thinking import OFF
 from gateway.toolcalls.guard import CallGuard, CallReport
 from gateway.toolcalls.policy import Mode

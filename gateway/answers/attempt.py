@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway import events
-from gateway.marks import MarkFilter
-from gateway.stopping import StopFilter
+from gateway.answers.marks import MarkFilter
+from gateway.answers.stopping import StopFilter
 from gateway.thinking import OPENING_TOKENS
 from gateway.toolcalls.assembly import CallAssembler, is_json
 
