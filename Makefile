@@ -17,6 +17,9 @@ NODE_CLIENTS := tests/clients/node/node_modules/.package-lock.json
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
   if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$name; break; fi; done)
 
+# What `make bench` measures: a file of tests/bench.
+SUITE ?= serving
+
 export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: help install serve test check format bench clean
@@ -42,8 +45,8 @@ format: $(DEVELOPING) ## write what check asks for, where a tool can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: $(DEVELOPING) ## measure what the gateway costs in front of the real llama-server
-	@$(BIN)/python tests/bench/serving.py $(ARGS)
+bench: $(DEVELOPING) ## measure what the gateway costs in front of the real llama-server (SUITE=toolcalls, SUITE=guard)
+	@$(BIN)/python tests/bench/$(SUITE).py $(ARGS)
 
 clean: ## remove what the other commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist tests/clients/node/node_modules

@@ -1,0 +1,149 @@
+"""Calls of tools that must be made: valid, refused or broken, asked of llama-server directly and through the gateway.
+
+Run by `make bench SUITE=toolcalls`. One question for each schema of the corpus, with `tool_choice` "required" and with
+the tool named; which way is asked first takes turns. Fails if the gateway lets anything else through than valid calls
+and refusals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+import jsonschema_rs
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from bench.random_model import make_random_model
+from bench.toolcall_table import REFUSED, VALID, Pair, Result, broken, figures, table
+from conftest import KEY, Warmgate
+from contract.scenes import MODEL, SERVED
+
+from gateway.toolcalls.schemas import compile_schema
+
+TOOLS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "schemas" / "schemas.json").read_text())
+MODELS = ("smollm2", "contract", "random")
+CHOICES = ("required", "named")
+MOST_TOKENS = 256
+TIMEOUT_SECONDS = 300
+HEADER = "x-warmgate-tool-calls"
+
+
+def question(tool: dict[str, Any], choice: str) -> dict[str, Any]:
+    """Return the request that makes a model call a tool."""
+    named = {"type": "function", "function": {"name": tool["name"]}}
+    words = f"Use the tool {tool['name']} now. What it is for: {tool['description']}"
+    return {
+        "messages": [{"role": "user", "content": words}],
+        "tools": [{"type": "function", "function": tool}],
+        "tool_choice": named if choice == "named" else choice,
+        "max_tokens": MOST_TOKENS,
+        "temperature": 0,
+    }
+
+
+def ask(client: httpx.Client, tool: dict[str, Any], choice: str) -> Result:
+    """Ask, and say what a client got."""
+    began = time.perf_counter()
+    try:
+        response = client.post("/v1/chat/completions", json=question(tool, choice))
+    except httpx.HTTPError as error:
+        return Result(type(error).__name__, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    attempts = re.search(r"attempts=(\d+)", response.headers.get(HEADER, ""))
+    body = response.json()
+    return Result(
+        outcome(response.status_code, body, tool),
+        seconds,
+        body.get("usage", {}).get("completion_tokens"),
+        int(attempts[1]) if attempts else None,
+        body.get("error", {}).get("message", ""),
+    )
+
+
+def outcome(status: int, body: dict[str, Any], tool: dict[str, Any]) -> str:
+    """Return what an answer is: a valid call, a refusal, or words for anything else."""
+    if status != httpx.codes.OK:
+        return REFUSED if body.get("error", {}).get("code") == "tool_call_invalid" else f"error {status}"
+    calls = body["choices"][0]["message"].get("tool_calls") or []
+    if not calls:
+        return "no call"
+    return VALID if all(is_valid(call["function"], tool) for call in calls) else "invalid call"
+
+
+def is_valid(call: dict[str, Any], tool: dict[str, Any]) -> bool:
+    """Return whether a call fits the schema, for the library as it is and with the formats that the gateway checks."""
+    try:
+        arguments = json.loads(call["arguments"])
+    except ValueError:
+        return False
+    schema = tool["parameters"]
+    accepted = jsonschema_rs.validator_for(schema).is_valid(arguments) and compile_schema(schema).accepts(arguments)
+    return call["name"] == tool["name"] and accepted
+
+
+def measure(served: tuple[str, ...], tools: list[dict[str, Any]], seconds: float) -> dict[str, list[Pair]]:
+    """Ask for a call of each tool, both ways, until the time is over; by choice."""
+    found: dict[str, list[Pair]] = {choice: [] for choice in CHOICES}
+    gate = Warmgate("serve", "--port", "0", *served, env={"WARMGATE_API_KEYS": f"bench:{KEY}"}).ready()
+    try:
+        engine = gate.engine().cmdline()
+        transport = httpx.HTTPTransport(uds=engine[engine.index("--host") + 1])
+        with (
+            httpx.Client(transport=transport, base_url="http://llama-server", timeout=TIMEOUT_SECONDS) as direct,
+            gate.client() as through,
+        ):
+            through.timeout = httpx.Timeout(TIMEOUT_SECONDS)
+            ends = time.monotonic() + seconds
+            for turn, tool in enumerate(tools):
+                for choice in CHOICES:
+                    if time.monotonic() > ends:
+                        return found
+                    # who comes second finds the prompt in the server's cache
+                    order = (direct, through) if turn % 2 == 0 else (through, direct)
+                    by_way = {client: ask(client, tool, choice) for client in order}
+                    found[choice].append((by_way[direct], by_way[through]))
+    finally:
+        gate.end()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--limit", type=int, default=len(TOOLS), help="how many of the schemas")
+    parser.add_argument("--seconds", type=float, default=3600, help="how long at most; the models share it")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--json", type=Path, help="where to write every result as JSON")
+    args = parser.parse_args()
+    # drawn and not the first ones, so that a run that is cut short is a fair sample
+    tools = Random(1).sample(TOOLS, min(args.limit, len(TOOLS)))
+    runs: dict[tuple[str, str], list[Pair]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        random = Path(folder) / "random.gguf"
+        make_random_model(MODEL, random)
+        served = {"smollm2": (), "contract": SERVED, "random": ("--model", str(random), *SERVED[2:])}
+        for model in args.models:
+            found = measure(served[model], tools, args.seconds / len(args.models))
+            runs |= {(model, choice): pairs for choice, pairs in found.items()}
+    print(table(runs))
+    if args.json:
+        report = [
+            {"model": model, "tool_choice": choice, **figures(pairs)}
+            | {"results": [[dataclasses.asdict(result) for result in pair] for pair in pairs]}
+            for (model, choice), pairs in runs.items()
+        ]
+        args.json.write_text(json.dumps(report, indent=1))
+    if failed := sum(broken(pairs) for pairs in runs.values()):
+        sys.exit(f"{failed} answers through the gateway were neither valid nor refused")
+
+
+if __name__ == "__main__":
+    main()
