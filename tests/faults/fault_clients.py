@@ -54,7 +54,9 @@ class Answer:
 
     def __init__(self, response: httpx.Response, tokens: int) -> None:
         self._response = response
-        self._payloads = (line.removeprefix("data: ") async for line in response.aiter_lines() if line)
+        self._payloads = (
+            line.removeprefix("data: ") async for line in response.aiter_lines() if line.startswith("data: ")
+        )
         self._tokens = tokens
         self._text = ""
         self._finished = False

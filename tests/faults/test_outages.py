@@ -96,7 +96,9 @@ def test_the_real_engine_is_replaced_when_it_hangs(serve: Callable[..., Warmgate
     gate = serve(WARMGATE_WEDGE_SECONDS="1")  # it is looked at every 5 s all the same
     with gate.client() as client:
         with client.stream("POST", "/v1/chat/completions", json=STORY) as response:
-            events = (json.loads(line.removeprefix("data: ")) for line in response.iter_lines() if line)
+            events = (
+                json.loads(line.removeprefix("data: ")) for line in response.iter_lines() if line.startswith("data: ")
+            )
             while not next(events)["choices"][0]["delta"].get("content"):
                 pass
             gate.engine().suspend()

@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 600  # what so many streams may take on a machine that has ot
 
 
 def chunks(response: httpx.Response) -> list[dict[str, Any]]:
-    events = [line.removeprefix("data: ") for line in response.iter_lines() if line]
+    events = [line.removeprefix("data: ") for line in response.iter_lines() if line.startswith("data: ")]
     assert events.pop() == "[DONE]"
     return [json.loads(event) for event in events]
 

@@ -26,7 +26,7 @@ DRAIN_AND_STOP_SECONDS = 10
 
 
 def events(lines: Iterator[str]) -> Iterator[str]:
-    return (line.removeprefix("data: ") for line in lines if line)
+    return (line.removeprefix("data: ") for line in lines if line.startswith("data: "))
 
 
 def read_until_text(lines: Iterator[str]) -> None:
