@@ -128,8 +128,8 @@ class Repairer:
                 step = max(step, 1)
             try:
                 text = await self._text(self._question(tool, said, broken, ladder[step]))
-            except _Refused as refused:  # it may take a plainer grammar, and has written nothing yet
-                step, why = step + 1, str(refused)
+            except _Refused as refused:  # it may take a plainer grammar, or a prompt without the broken call in it
+                step, why, broken, said = step + 1, str(refused), None, ""
                 continue
             left -= 1
             if text is None:
