@@ -24,6 +24,7 @@ from gateway.images.policy import ImagePolicy
 from gateway.images.resolving import Images
 from gateway.metrics import Metrics
 from gateway.routes import asgi
+from gateway.routes.cold_start_header import ColdStart
 from gateway.routes.count_tokens import CountTokensRoute
 from gateway.routes.embeddings import EmbeddingsRoute
 from gateway.routes.generation import Engine, GenerationRoute
@@ -119,6 +120,7 @@ class Gateway:
             self._metrics,
             config.max_body_bytes,
             config.keep_alive_seconds,
+            ColdStart(readiness),
             config.tool_calls,
         )
         messages = Messages(config.thinking, config.seal)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+Start: TypeAlias = Literal["cold", "restored", "unparked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Report:
         retry_after: Whole seconds after which a client may try again, while it is not ready.
         detail: More for `/health`, as JSON values.
         restarts: How often the server had to be started again, for each reason.
+        start: Where the present server came from: its weights, a snapshot, or the host memory where it was parked.
+        phases: How long that took, in seconds by phase in their order, such as `load` and `warm_up`.
     """
 
     state: str
@@ -30,6 +34,8 @@ class Report:
     retry_after: int = 1
     detail: Mapping[str, object] = field(default_factory=dict)
     restarts: Mapping[str, int] = field(default_factory=dict)
+    start: Start = "cold"
+    phases: Mapping[str, float] = field(default_factory=dict)
 
 
 class Readiness(Protocol):

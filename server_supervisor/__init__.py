@@ -9,6 +9,7 @@ Mechanism, with no event loop, so that it also works inside a snapshot hook:
 
 Policy, on one event loop:
     states      the state machine, drawn
+    phases      how long each phase of a start took
     backoff     how long to wait before the next start, and when to give up
     identity    is the server that came up the one that was meant
     watchdog    is a server that has work to do still moving

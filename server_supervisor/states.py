@@ -14,13 +14,14 @@ from __future__ import annotations
 import enum
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from server_supervisor.failures import Failure
 
+Start: TypeAlias = Literal["cold", "restored", "unparked"]
 
 KEPT_TRANSITIONS = 32
 
@@ -63,6 +64,8 @@ class Status:
         last_failure: Why the last child ended, or None.
         history: The last transitions, oldest first: the state, and when it was entered in Unix time.
         load_seconds: How long the last start took from spawn to ready, or None.
+        start: Where the last server that became ready came from: its weights, a snapshot, or parked in host memory.
+        phases: How long that took, in seconds by phase, in their order.
     """
 
     state: State
@@ -72,6 +75,8 @@ class Status:
     restarts_by_kind: Mapping[str, int] = field(default_factory=dict)
     last_failure: Failure | None = field(default=None)
     load_seconds: float | None = None
+    start: Start = "cold"
+    phases: Mapping[str, float] = field(default_factory=dict)
     history: tuple[tuple[State, float], ...] = field(default=(), compare=False)
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from server_supervisor import failures, probe
 from server_supervisor.backoff import CrashBudget, RestartPolicy
+from server_supervisor.phases import Phases
 from server_supervisor.plan import UnixEndpoint
 from server_supervisor.process import TERM_GRACE_SECONDS, ChildProcess
 from server_supervisor.states import LEGAL, State, Status
@@ -136,13 +137,14 @@ class Supervisor:
     async def _attend(self, child: ChildProcess, exited: asyncio.Future[int]) -> Failure | None:
         """Bring one child up and watch it. Returns why it ended or must end, or None if a stop was asked for."""
         began = time.monotonic()
+        phases = Phases()
         self._move(State.LOADING, pid=child.pid)
         limit = self._launch.load_timeout_seconds
         deadline = asyncio.timeout(limit)
         async with probe.open_client(self._launch.endpoint) as client:
             try:
                 async with deadline:
-                    if not await self._race(self._bring_up(client), exited):
+                    if not await self._race(self._bring_up(client, phases), exited):
                         return self._classify(child, exited, was_ready=False)
             except Unfit as unfit:
                 return unfit.failure
@@ -153,7 +155,8 @@ class Supervisor:
                 return self._classify(child, exited, was_ready=False) or failures.warm_up_failed(error)
             seconds = time.monotonic() - began
             logger.info("llama-server is ready after %.1f s", seconds)
-            self._move(State.READY, starts=self._status.starts + 1, load_seconds=seconds)
+            starts = self._status.starts + 1
+            self._move(State.READY, starts=starts, load_seconds=seconds, start="cold", phases=phases)
             try:
                 await self._race(self._watch(client), exited)
             except Unfit as unfit:
@@ -161,18 +164,20 @@ class Supervisor:
                 return unfit.failure
         return self._classify(child, exited, was_ready=True)
 
-    async def _bring_up(self, client: httpx.AsyncClient) -> None:
+    async def _bring_up(self, client: httpx.AsyncClient, phases: Phases) -> None:
         """Wait until the server has answered a request as the one that was meant.
 
         Raises:
             Unfit: It is another one.
             Exception: Whatever a warm-up raises.
         """
-        await _until_healthy(client)
+        with phases.timed("load"):
+            await _until_healthy(client)
         if mismatch := self._launch.find_mismatch(await probe.props(client)):
             raise Unfit(failures.came_up_wrong(mismatch))
         self._move(State.WARMING)
-        await self._launch.warm_up(client)
+        with phases.timed("warm_up"):
+            await self._launch.warm_up(client)
 
     async def _watch(self, client: httpx.AsyncClient) -> None:
         """Return when a stop is asked for.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.generation import Generator
     from gateway.images.resolving import Images
     from gateway.metrics import Metrics, Observation
+    from gateway.routes.cold_start_header import ColdStart
     from gateway.routes.writers import Writer
     from gateway.toolcalls.policy import CallHandling, ToolCallPolicy
     from gateway.upstream.catalog import ModelInfo
@@ -42,6 +43,7 @@ class Engine:
         metrics: Counts.
         max_body_bytes: The largest request body that is read.
         keep_alive_seconds: How long a stream may be silent; 0 for any time.
+        cold_start: Told of with the first answer after it.
         tool_calls: What is done about calls that their own schema rejects.
     """
 
@@ -50,6 +52,7 @@ class Engine:
     metrics: Metrics
     max_body_bytes: int
     keep_alive_seconds: float
+    cold_start: ColdStart
     tool_calls: ToolCallPolicy
 
 
@@ -128,8 +131,10 @@ class _Exchange:
 
     def _writer(self, parsed: ParsedRequest) -> Writer:
         if parsed.stream:
-            return StreamWriter(self._dialect, parsed, self._send, self._engine.keep_alive_seconds)
-        return BodyWriter(parsed, self._send)
+            return StreamWriter(
+                self._dialect, parsed, self._send, self._engine.cold_start, self._engine.keep_alive_seconds
+            )
+        return BodyWriter(parsed, self._send, self._engine.cold_start)
 
     async def _generate(self, parsed: ParsedRequest, writer: Writer) -> None:
         if parsed.choices == 1:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.dialects.base import Dialect, ParsedRequest, StreamRenderer
     from gateway.errors import GatewayError
     from gateway.events import Event
+    from gateway.routes.cold_start_header import ColdStart
     from gateway.upstream.catalog import ModelInfo
 
 CLIENT_STALL_SECONDS = 60.0
@@ -64,18 +65,22 @@ class StreamWriter:
     longer than the first keep-alive.
     """
 
-    def __init__(self, dialect: Dialect, parsed: ParsedRequest, send: Send, keep_alive_seconds: float) -> None:
+    def __init__(
+        self, dialect: Dialect, parsed: ParsedRequest, send: Send, cold_start: ColdStart, keep_alive_seconds: float
+    ) -> None:
         """Begin a stream.
 
         Args:
             dialect: The words of a stream that has no answer yet.
             parsed: What is answered.
             send: Where to.
+            cold_start: May have something to tell of.
             keep_alive_seconds: How long nothing may be sent; 0 for any time.
         """
         self._dialect = dialect
         self._parsed = parsed
         self._send = send
+        self._cold_start = cold_start
         self._keep_alive_seconds = keep_alive_seconds or math.inf
         self._renderer: StreamRenderer | None = None
         self._started = False
@@ -104,6 +109,8 @@ class StreamWriter:
         async with self._sending:
             if self._renderer is None:
                 self._renderer = self._parsed.stream_renderer(_head(model))
+                if self._started and (comment := self._cold_start.comment()):
+                    await self._put(comment)
             if piece := self._renderer.render(batch, choice):
                 await self._put(piece)
 
@@ -172,15 +179,16 @@ class StreamWriter:
     async def _start(self) -> None:
         if not self._started:
             self._started = True
-            await asgi.start(self._send, 200, asgi.EVENT_STREAM, STREAM_HEADERS)
+            await asgi.start(self._send, 200, asgi.EVENT_STREAM, [*STREAM_HEADERS, *self._cold_start.header()])
 
 
 class BodyWriter:
     """Collects the answer and writes it in one piece."""
 
-    def __init__(self, parsed: ParsedRequest, send: Send) -> None:
+    def __init__(self, parsed: ParsedRequest, send: Send, cold_start: ColdStart) -> None:
         self._parsed = parsed
         self._send = send
+        self._cold_start = cold_start
         self._answers = [CompleteAnswer() for _ in range(parsed.choices)]
         self._model: ModelInfo | None = None
 
@@ -201,7 +209,7 @@ class BodyWriter:
         """Send the answer."""
         assert self._model is not None  # noqa: S101 -- every answer has at least its ending
         body = self._parsed.body(_head(self._model), self._answers)
-        await asgi.send_json(self._send, 200, body, answered(calls))
+        await asgi.send_json(self._send, 200, body, [*answered(calls), *self._cold_start.header()])
 
     async def fail(self, error: GatewayError, calls: str) -> bool:
         """Return False: nothing has been sent."""

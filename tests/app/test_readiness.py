@@ -26,16 +26,20 @@ def test_a_failure_and_the_way_to_it_are_told_in_full() -> None:
         restarts_by_kind={"killed": 2, "wedged": 1},
         last_failure=failure,
         load_seconds=0.12345,
+        phases={"load": 0.1, "warm_up": 0.02345},
         history=history,
     )
     report = SupervisorReadiness(FixedSupervisor(status)).report()  # type: ignore[arg-type]
     assert (report.state, report.ready, report.final, report.generation) == ("backoff", False, False, 1)
     assert report.restarts == {"killed": 2, "wedged": 1}
+    assert (report.start, report.phases) == ("cold", {"load": 0.1, "warm_up": 0.02345})
     assert report.detail == {
         "since": "1970-01-01T00:00:01.500+00:00",
         "restarts": 3,
         "restarts_by_reason": {"killed": 2, "wedged": 1},
         "load_seconds": 0.123,
+        "start": "cold",
+        "phases": {"load": 0.1, "warm_up": 0.023},
         "last_error": {"kind": "killed", "message": "llama-server was ended by SIGKILL."},
         "history": [
             {"state": "starting", "since": "1970-01-01T00:00:00.000+00:00"},

@@ -152,7 +152,17 @@ def test_a_server_that_loads_and_answers_is_ready(place: Place, transitions: Tra
             status = await supervisor.wait_for(State.READY)
             assert child_of(supervisor).is_running()
             assert status.load_seconds is not None
-            expected = Status(State.READY, status.since, pid=status.pid, starts=1, load_seconds=status.load_seconds)
+            assert list(status.phases) == ["load", "warm_up"]
+            assert status.load_seconds >= sum(status.phases.values())
+            expected = Status(
+                State.READY,
+                status.since,
+                pid=status.pid,
+                starts=1,
+                load_seconds=status.load_seconds,
+                start="cold",
+                phases=status.phases,
+            )
             assert status == supervisor.status == expected
 
     run(main())
