@@ -9,6 +9,7 @@ from gateway.readiness import Report
 from server_supervisor.states import State
 
 if TYPE_CHECKING:
+    from server_supervisor.failures import Failure
     from server_supervisor.states import Status
     from server_supervisor.supervisor import Supervisor
 
@@ -57,10 +58,15 @@ def _report(status: Status) -> Report:
             "load_seconds": None if status.load_seconds is None else round(status.load_seconds, 3),
             "start": status.start,
             "phases": {name: round(seconds, 3) for name, seconds in status.phases.items()},
-            "last_error": None if failure is None else {"kind": failure.kind, "message": failure.message},
+            "last_error": None if failure is None else _failure(failure),
+            "failures": [{**_failure(each), "at": _timestamp(at)} for each, at in status.failures],
             "history": [{"state": state.value, "since": _timestamp(since)} for state, since in status.history],
         },
     )
+
+
+def _failure(failure: Failure) -> dict[str, str]:
+    return {"kind": failure.kind, "message": failure.message}
 
 
 def _timestamp(unix_seconds: float) -> str:

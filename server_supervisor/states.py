@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Start: TypeAlias = Literal["cold", "restored", "unparked"]
 
 KEPT_TRANSITIONS = 32
+KEPT_FAILURES = 16
 
 
 class State(enum.StrEnum):
@@ -61,7 +62,7 @@ class Status:
         pid: The child's process id, or None when there is none.
         starts: How often a child became ready; it tells one child from the next.
         restarts_by_kind: How often a child had to be started again, for each kind of failure.
-        last_failure: Why the last child ended, or None.
+        failures: Why the last children ended, oldest first, and when in Unix time.
         history: The last transitions, oldest first: the state, and when it was entered in Unix time.
         load_seconds: How long the last start took from spawn to ready, or None.
         start: Where the last server that became ready came from: its weights, a snapshot, or parked in host memory.
@@ -73,7 +74,7 @@ class Status:
     pid: int | None = None
     starts: int = 0
     restarts_by_kind: Mapping[str, int] = field(default_factory=dict)
-    last_failure: Failure | None = field(default=None)
+    failures: tuple[tuple[Failure, float], ...] = ()
     load_seconds: float | None = None
     start: Start = "cold"
     phases: Mapping[str, float] = field(default_factory=dict)
@@ -84,9 +85,14 @@ class Status:
         """How often a child had to be started again."""
         return sum(self.restarts_by_kind.values())
 
-    def moved(self, state: State, **changes: Any) -> Status:
-        """Return the status after a transition that happens now."""
+    @property
+    def last_failure(self) -> Failure | None:
+        """Why the last child ended, or None."""
+        return self.failures[-1][0] if self.failures else None
+
+    def moved(self, state: State, *, failure: Failure | None = None, **changes: Any) -> Status:
+        """Return the status after a transition that happens now, and that a failure may have led to."""
         now = time.time()
-        return replace(
-            self, state=state, since=now, history=(*self.history, (state, now))[-KEPT_TRANSITIONS:], **changes
-        )
+        failures = self.failures if failure is None else (*self.failures, (failure, now))[-KEPT_FAILURES:]
+        history = (*self.history, (state, now))[-KEPT_TRANSITIONS:]
+        return replace(self, state=state, since=now, failures=failures, history=history, **changes)

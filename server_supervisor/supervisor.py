@@ -222,12 +222,12 @@ class Supervisor:
         delay = None if final else self._budget.record(time.monotonic())
         if delay is None:
             logger.error("%s", failure.message)
-            self._move(State.FAILED, pid=None, last_failure=failure)
+            self._move(State.FAILED, pid=None, failure=failure)
             return False
         logger.warning("%s Starting it again in %.1f s.", failure.message, delay)
         counts = self._status.restarts_by_kind
         counts = {**counts, failure.kind: counts.get(failure.kind, 0) + 1}
-        self._move(State.BACKOFF, pid=None, last_failure=failure, restarts_by_kind=counts)
+        self._move(State.BACKOFF, pid=None, failure=failure, restarts_by_kind=counts)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay):
                 await self.wait_for(State.DRAINING)

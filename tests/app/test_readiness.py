@@ -24,7 +24,7 @@ def test_a_failure_and_the_way_to_it_are_told_in_full() -> None:
         1.5,
         starts=1,
         restarts_by_kind={"killed": 2, "wedged": 1},
-        last_failure=failure,
+        failures=((failure, 1.5),),
         load_seconds=0.12345,
         phases={"load": 0.1, "warm_up": 0.02345},
         history=history,
@@ -41,6 +41,13 @@ def test_a_failure_and_the_way_to_it_are_told_in_full() -> None:
         "start": "cold",
         "phases": {"load": 0.1, "warm_up": 0.023},
         "last_error": {"kind": "killed", "message": "llama-server was ended by SIGKILL."},
+        "failures": [
+            {
+                "kind": "killed",
+                "message": "llama-server was ended by SIGKILL.",
+                "at": "1970-01-01T00:00:01.500+00:00",
+            }
+        ],
         "history": [
             {"state": "starting", "since": "1970-01-01T00:00:00.000+00:00"},
             {"state": "backoff", "since": "1970-01-01T00:00:01.500+00:00"},

@@ -226,6 +226,7 @@ def test_a_killed_server_is_replaced(place: Place, transitions: Transitions) -> 
         killed = Failure("killed", "llama-server was ended by SIGKILL.", deterministic=False)
         assert (backoff.pid, backoff.starts, backoff.restarts, backoff.last_failure) == (None, 1, 1, killed)
         assert (second.starts, second.restarts, second.last_failure) == (2, 1, killed)
+        assert second.failures == ((killed, backoff.since),)
         assert second.pid != first.pid
 
     run(main())
