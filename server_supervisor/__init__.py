@@ -12,6 +12,7 @@ Policy, on one event loop:
     phases      how long each phase of a start took
     backoff     how long to wait before the next start, and when to give up
     identity    is the server that came up the one that was meant
+    parking     a server that nobody uses gives its GPU memory back
     watchdog    is a server that has work to do still moving
     probe       the questions the policy asks a running server
     supervisor  the one task that owns the state

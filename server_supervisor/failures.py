@@ -189,3 +189,8 @@ def came_up_wrong(mismatch: str) -> Failure:
 def wedged(evidence: str) -> Failure:
     """Return the failure of a server that has work and does not move."""
     return Failure("wedged", f"llama-server hangs: {evidence}.", deterministic=False)
+
+
+def gpu_state_lost(error: Exception) -> Failure:
+    """Return the failure of a server whose GPU memory was given back and cannot be restored."""
+    return Failure("gpu_state_lost", f"llama-server lost what it had on the GPU: {error}", deterministic=False)

@@ -1,12 +1,18 @@
 """The supervisor's states.
 
-stopped ──start──> starting ──spawned──> loading ──healthy──> warming ──answered──> ready
-                      ^                     │                    │                    │
-                      │                     └────────────────────┴───── exit ─────────┤
-                      │                                                               v
-                      └───────────────── delay over ───────────────────────────── backoff
-                                                                                      │
+stopped ──start──> starting ──spawned──> loading ──healthy──> warming ──answered──> ready <──restored── restoring
+                      ^                     │                    │                  │   │                   ^
+                      │                     │                    │                  │ idle               wanted
+                      │                     │                    │                  │   v                   │
+                      │                     │                    │                  │ parking ──given──> parked
+                      │                     └────────────────────┴───── exit ───────┤   back                │
+                      │                                                             v                       │
+                      └───────────────── delay over ───────────────────────────── backoff <───── exit ──────┘
+                                                                                    │
+one that is ready already: stopped ──adopt──> ready
 from any state: ──stop──> draining ──ended──> stopped        failed <── no use in trying again
+
+A parked server has given its GPU memory back; it could not be parked: parking ──> ready.
 """
 
 from __future__ import annotations
@@ -35,17 +41,23 @@ class State(enum.StrEnum):
     LOADING = "loading"
     WARMING = "warming"
     READY = "ready"
+    PARKING = "parking"
+    PARKED = "parked"
+    RESTORING = "restoring"
     DRAINING = "draining"
     BACKOFF = "backoff"
     FAILED = "failed"
 
 
 LEGAL: dict[State, frozenset[State]] = {
-    State.STOPPED: frozenset({State.STARTING}),
+    State.STOPPED: frozenset({State.STARTING, State.READY}),
     State.STARTING: frozenset({State.LOADING, State.BACKOFF, State.FAILED, State.DRAINING}),
     State.LOADING: frozenset({State.WARMING, State.BACKOFF, State.FAILED, State.DRAINING}),
     State.WARMING: frozenset({State.READY, State.BACKOFF, State.FAILED, State.DRAINING}),
-    State.READY: frozenset({State.BACKOFF, State.FAILED, State.DRAINING}),
+    State.READY: frozenset({State.PARKING, State.BACKOFF, State.FAILED, State.DRAINING}),
+    State.PARKING: frozenset({State.PARKED, State.READY, State.BACKOFF, State.FAILED, State.DRAINING}),
+    State.PARKED: frozenset({State.RESTORING, State.BACKOFF, State.FAILED, State.DRAINING}),
+    State.RESTORING: frozenset({State.READY, State.BACKOFF, State.FAILED, State.DRAINING}),
     State.BACKOFF: frozenset({State.STARTING, State.DRAINING}),
     State.FAILED: frozenset({State.DRAINING}),
     State.DRAINING: frozenset({State.STOPPED}),

@@ -7,15 +7,16 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from server_supervisor import failures, probe
 from server_supervisor.backoff import CrashBudget, RestartPolicy
+from server_supervisor.parking import NOBODY, NotParked, stay_parked, until_idle
 from server_supervisor.phases import Phases
 from server_supervisor.plan import UnixEndpoint
 from server_supervisor.process import TERM_GRACE_SECONDS, ChildProcess
 from server_supervisor.states import LEGAL, State, Status
-from server_supervisor.watchdog import NOBODY, interval_for, until_wedged
+from server_supervisor.watchdog import interval_for, until_wedged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     import httpx
 
     from server_supervisor.failures import Failure
+    from server_supervisor.handover import Running
+    from server_supervisor.parking import Demand, Parking
     from server_supervisor.plan import Endpoint
-    from server_supervisor.watchdog import Activity
 
 logger = logging.getLogger("warmgate.supervisor")
 
@@ -46,6 +48,7 @@ class Launch:
         warm_up: Called with a client of the loaded server before it is called ready; an exception is a failed start.
         load_timeout_seconds: From spawn to ready.
         wedge_seconds: How long a server with work to do may show no sign of life; None for ever.
+        parking: When an idle server gives its GPU memory back; None for never.
     """
 
     argv: Sequence[str]
@@ -55,6 +58,7 @@ class Launch:
     load_timeout_seconds: float
     find_mismatch: Callable[[Mapping[str, Any]], str | None] = lambda _: None
     wedge_seconds: float | None = None
+    parking: Parking | None = None
     restart: RestartPolicy = field(default_factory=RestartPolicy)
 
 
@@ -73,13 +77,20 @@ class Supervisor:
     belong to one event loop, and that loop's thread must outlive the child (see `ChildProcess`).
     """
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, running: Running | None = None) -> None:
+        """Begin with nothing, or with a server.
+
+        Args:
+            launch: How one is started.
+            running: One that answers already: the first to look after.
+        """
         self._launch = launch
+        self._adopted = running
         self._status = Status(State.STOPPED, time.time())
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._budget = CrashBudget(launch.restart)
-        self._activity = NOBODY
+        self._activity: Demand = NOBODY
 
     @property
     def status(self) -> Status:
@@ -92,7 +103,7 @@ class Supervisor:
             await self._changed.wait()
         return self._status
 
-    async def run(self, activity: Activity = NOBODY) -> None:
+    async def run(self, activity: Demand = NOBODY) -> None:
         """Own the child until `stop` is called or it has failed for good; then no child is left.
 
         Args:
@@ -120,49 +131,69 @@ class Supervisor:
         self._stopping.set()
 
     async def _one_life(self) -> Failure | None:
-        """Start one child and stay with it to its end. Returns why it ended, or None if we ended it."""
+        """Start or adopt one child and stay with it to its end. Returns why it ended, or None if we ended it."""
+        adopted, self._adopted = self._adopted, None
+        child = adopted.child if adopted else self._spawn()
+        exited = asyncio.ensure_future(asyncio.wrap_future(child.exited))
+        try:
+            failure = await self._attend(child, exited, adopted)
+            return None if self._stopping.is_set() else failure
+        finally:
+            await self._end(child, exited)
+
+    def _spawn(self) -> ChildProcess:
         self._move(State.STARTING)
         if isinstance(self._launch.endpoint, UnixEndpoint):
             # llama-server leaves its socket behind and then refuses to bind over it
             self._launch.endpoint.path.unlink(missing_ok=True)
         child = ChildProcess(self._launch.argv, self._launch.env)
         logger.info("started llama-server, pid %d", child.pid)
-        exited = asyncio.ensure_future(asyncio.wrap_future(child.exited))
-        try:
-            failure = await self._attend(child, exited)
-            return None if self._stopping.is_set() else failure
-        finally:
-            await self._end(child, exited)
+        return child
 
-    async def _attend(self, child: ChildProcess, exited: asyncio.Future[int]) -> Failure | None:
+    async def _attend(
+        self, child: ChildProcess, exited: asyncio.Future[int], adopted: Running | None
+    ) -> Failure | None:
         """Bring one child up and watch it. Returns why it ended or must end, or None if a stop was asked for."""
+        async with probe.open_client(self._launch.endpoint) as client:
+            if adopted is not None:
+                logger.info("llama-server is ready (%s), pid %d", adopted.start, child.pid)
+                self._be_ready(pid=child.pid, start=adopted.start, phases=adopted.phases)
+            elif (failure := await self._make_ready(client, child, exited)) or self._stopping.is_set():
+                return failure
+            try:
+                await self._race(self._serve(client, child), exited)
+            except Unfit as unfit:
+                child.kill()  # SIGTERM is for a server that moves
+                return unfit.failure
+        return self._classify(child, exited, was_ready=True)
+
+    async def _make_ready(
+        self, client: httpx.AsyncClient, child: ChildProcess, exited: asyncio.Future[int]
+    ) -> Failure | None:
+        """Wait until a child that was started is ready. Returns why it is not, or None also if a stop was asked for."""
         began = time.monotonic()
         phases = Phases()
         self._move(State.LOADING, pid=child.pid)
         limit = self._launch.load_timeout_seconds
         deadline = asyncio.timeout(limit)
-        async with probe.open_client(self._launch.endpoint) as client:
-            try:
-                async with deadline:
-                    if not await self._race(self._bring_up(client, phases), exited):
-                        return self._classify(child, exited, was_ready=False)
-            except Unfit as unfit:
-                return unfit.failure
-            except Exception as error:  # noqa: BLE001 -- whatever a warm-up raises, the start has failed
-                if deadline.expired():
-                    return failures.load_timeout(limit)
-                await asyncio.wait({exited}, timeout=EXIT_NOTICE_SECONDS)
-                return self._classify(child, exited, was_ready=False) or failures.warm_up_failed(error)
-            seconds = time.monotonic() - began
-            logger.info("llama-server is ready after %.1f s", seconds)
-            starts = self._status.starts + 1
-            self._move(State.READY, starts=starts, load_seconds=seconds, start="cold", phases=phases)
-            try:
-                await self._race(self._watch(client), exited)
-            except Unfit as unfit:
-                child.kill()  # SIGTERM is for a server that moves
-                return unfit.failure
-        return self._classify(child, exited, was_ready=True)
+        try:
+            async with deadline:
+                if not await self._race(self._bring_up(client, phases), exited):
+                    return self._classify(child, exited, was_ready=False)
+        except Unfit as unfit:
+            return unfit.failure
+        except Exception as error:  # noqa: BLE001 -- whatever a warm-up raises, the start has failed
+            if deadline.expired():
+                return failures.load_timeout(limit)
+            await asyncio.wait({exited}, timeout=EXIT_NOTICE_SECONDS)
+            return self._classify(child, exited, was_ready=False) or failures.warm_up_failed(error)
+        seconds = time.monotonic() - began
+        logger.info("llama-server is ready after %.1f s", seconds)
+        self._be_ready(load_seconds=seconds, start="cold", phases=phases)
+        return None
+
+    def _be_ready(self, **changes: Any) -> None:
+        self._move(State.READY, starts=self._status.starts + 1, **changes)
 
     async def _bring_up(self, client: httpx.AsyncClient, phases: Phases) -> None:
         """Wait until the server has answered a request as the one that was meant.
@@ -179,24 +210,60 @@ class Supervisor:
         with phases.timed("warm_up"):
             await self._launch.warm_up(client)
 
-    async def _watch(self, client: httpx.AsyncClient) -> None:
-        """Return when a stop is asked for.
+    async def _serve(self, client: httpx.AsyncClient, child: ChildProcess) -> None:
+        """Watch a server that answers, and park it whenever it is idle for long. Does not return.
 
         Raises:
-            Unfit: The server hangs.
+            Unfit: It hangs, or lost what it had on the GPU.
         """
-        if (limit := self._launch.wedge_seconds) is None:
-            await self._stopping.wait()
-            return
-        evidence = await until_wedged(self._activity, lambda: probe.slot_positions(client), limit, interval_for(limit))
-        raise Unfit(failures.wedged(evidence))
+        parking = self._launch.parking
+        while True:
+            await self._watch(client, parking)
+            if self._status.state is not State.READY:
+                await _never()  # it is being drained
+            if parking is None or self._activity.in_flight:
+                continue
+            self._move(State.PARKING)  # with no await since the last look, so that no request can be on its way
+            try:
+                phases = await stay_parked(parking.gpu, child.pid, self._activity, self._move)
+            except asyncio.CancelledError:
+                child.kill()  # SIGTERM hangs while the driver holds it
+                raise
+            except NotParked as reason:
+                logger.warning("llama-server keeps its GPU memory: %s", reason)
+                parking = None
+                self._move(State.READY)
+            except Exception as error:
+                raise Unfit(failures.gpu_state_lost(error)) from error
+            else:
+                self._move(State.READY, start="unparked", phases=phases)
 
-    async def _race(self, work: Coroutine[Any, Any, object], exited: asyncio.Future[int]) -> bool:
-        """Do `work` unless the child ends or a stop is asked for first. Returns whether it was done."""
+    async def _watch(self, client: httpx.AsyncClient, parking: Parking | None) -> None:
+        """Return when the server has been idle for so long that it may be parked.
+
+        Raises:
+            Unfit: It hangs.
+        """
+        wedged = asyncio.ensure_future(self._until_wedged(client))
+        idle = until_idle(self._activity, parking.after_seconds) if parking else _never()
+        try:
+            if not await self._race(idle, wedged):
+                raise Unfit(failures.wedged(await wedged))
+        finally:
+            wedged.cancel()
+            await asyncio.gather(wedged, return_exceptions=True)
+
+    async def _until_wedged(self, client: httpx.AsyncClient) -> str:
+        if (limit := self._launch.wedge_seconds) is None:
+            await _never()
+        return await until_wedged(self._activity, lambda: probe.slot_positions(client), limit, interval_for(limit))
+
+    async def _race(self, work: Coroutine[Any, Any, object], other: asyncio.Future[Any]) -> bool:
+        """Do `work` unless the other one is done or a stop is asked for first. Returns whether it was done."""
         task: asyncio.Future[Any] = asyncio.ensure_future(work)
         stopping: asyncio.Future[Any] = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait({task, stopping, exited}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, stopping, other}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 await task  # raises what it raised
                 return True
@@ -260,6 +327,11 @@ class Supervisor:
         logger.debug("%s -> %s", current, state)
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+async def _never() -> NoReturn:
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("nobody resolves it")
 
 
 async def _until_healthy(client: httpx.AsyncClient) -> None:

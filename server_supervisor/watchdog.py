@@ -34,16 +34,6 @@ class Activity(Protocol):
         ...
 
 
-class _Nobody:
-    """Sends no requests."""
-
-    in_flight = 0
-    last_progress = 0.0
-
-
-NOBODY: Activity = _Nobody()
-
-
 def interval_for(limit_seconds: float) -> float:
     """Return how often to look, for a server that is given up after `limit_seconds` without evidence."""
     return max(SHORTEST_INTERVAL_SECONDS, limit_seconds / LOOKS_PER_LIMIT)

@@ -24,10 +24,10 @@ from server_supervisor import supervisor as module
 from server_supervisor.backoff import RestartPolicy
 from server_supervisor.failures import Failure
 from server_supervisor.identity import find_mismatch
+from server_supervisor.parking import NOBODY, Demand, Nobody
 from server_supervisor.plan import LaunchPlan, UnixEndpoint
 from server_supervisor.states import LEGAL, State, Status
 from server_supervisor.supervisor import Launch, Supervisor
-from server_supervisor.watchdog import NOBODY, Activity
 from snapshot.warm_up import warm_up
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def transitions(caplog: pytest.LogCaptureFixture) -> Iterator[Transitions]:
 
 
 @contextlib.asynccontextmanager
-async def running(launch: Launch, activity: Activity = NOBODY) -> AsyncIterator[Supervisor]:
+async def running(launch: Launch, activity: Demand = NOBODY) -> AsyncIterator[Supervisor]:
     """Run a supervisor for the length of the block, and see that its stop leaves nothing."""
     supervisor = Supervisor(launch)
     owner = asyncio.create_task(supervisor.run(activity))
@@ -596,11 +596,10 @@ def test_a_drain_during_the_load_is_not_overtaken_by_its_success(place: Place, t
 # --- the wrong server, and one that hangs -----------------------------------------------------------------------
 
 
-class Busy:
+class Busy(Nobody):
     """One request is under way, and nothing has come of it since the beginning of time."""
 
     in_flight = 1
-    last_progress = 0.0
 
 
 def test_a_server_that_came_up_as_another_one_has_not_started(place: Place) -> None:

@@ -1,0 +1,26 @@
+"""A process and its descendants (Linux)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def process_tree(root: int) -> list[int]:
+    """Return the process ids of `root` and of all its descendants, each after its parent."""
+    children = defaultdict(list)
+    for stat in PROC.glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            children[_parent_in(stat.read_text())].append(int(stat.parent.name))
+    tree = [root]
+    for pid in tree:  # grows as it goes
+        tree += children[pid]
+    return tree
+
+
+def _parent_in(stat: str) -> int:
+    """Return the fourth field. The second is a name in brackets, in which anything may stand."""
+    return int(stat.rpartition(")")[2].split()[1])
