@@ -86,6 +86,7 @@ async def open_chat(
     *,
     silence_seconds: float,
     on_progress: Callable[[], None] = lambda: None,
+    traceparent: str | None = None,
 ) -> ChatStream:
     """Send a request and wait until its answer begins.
 
@@ -94,13 +95,16 @@ async def open_chat(
         request: What to send.
         silence_seconds: How long nothing may come, not even a keep-alive comment.
         on_progress: Called when a batch of events has come.
+        traceparent: The trace that it belongs to, if any.
 
     Raises:
         UpstreamUnreachable: Nothing of an answer came: sending it again is safe.
         GatewayError: The server refused it.
     """
     body = wire.encode_request(request)
-    exchange = await connection.post(target, wire.CHAT_PATH, body, silence_seconds=silence_seconds)
+    exchange = await connection.post(
+        target, wire.CHAT_PATH, body, silence_seconds=silence_seconds, traceparent=traceparent
+    )
     try:
         await exchange.started()
         if exchange.status != OK:

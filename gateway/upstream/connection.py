@@ -170,8 +170,17 @@ class Exchange(asyncio.Protocol):
             raise self._error
 
 
-async def post(target: Target, path: bytes, body: bytes, *, silence_seconds: float) -> Exchange:
+async def post(
+    target: Target, path: bytes, body: bytes, *, silence_seconds: float, traceparent: str | None = None
+) -> Exchange:
     """Send a JSON body to `path` over a new connection and return the exchange, before anything of it came.
+
+    Args:
+        target: Where to send it.
+        path: And to what there.
+        body: What to send.
+        silence_seconds: How long nothing may come.
+        traceparent: The trace that it belongs to, if any.
 
     Raises:
         UpstreamUnreachable: Nobody listens, or not within `CONNECT_SECONDS`.
@@ -190,8 +199,8 @@ async def post(target: Target, path: bytes, body: bytes, *, silence_seconds: flo
     except (OSError, TimeoutError) as error:
         raise UpstreamUnreachable("llama-server does not accept connections.", was_sent=False) from error
     transport.write(
-        b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        % (path, target.host_header, len(body))
+        b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n"
+        % (path, target.host_header, len(body), b"traceparent: %b\r\n" % traceparent.encode() if traceparent else b"")
         + body
     )
     return exchange
