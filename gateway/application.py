@@ -23,6 +23,9 @@ from gateway.generation import Generator, Limits
 from gateway.images.policy import ImagePolicy
 from gateway.images.resolving import Images
 from gateway.metrics import Metrics
+from gateway.observation.identity import identify
+from gateway.observation.observers import Observers
+from gateway.observation.record import RequestRecord
 from gateway.routes import asgi
 from gateway.routes.cold_start_header import ColdStart
 from gateway.routes.count_tokens import CountTokensRoute
@@ -42,14 +45,17 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from gateway.activity import Activity
     from gateway.auth.keys import KeyRing
     from gateway.dialects.base import Dialect
     from gateway.images.fetching import Fetcher
+    from gateway.observation.record import Observer
     from gateway.readiness import Readiness
     from gateway.upstream.target import Target
+
+Route = GenerationRoute | EmbeddingsRoute | CountTokensRoute
 
 OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/health"})
 BROWSER_PATHS = frozenset({"/docs", "/openapi.json"})
@@ -97,14 +103,29 @@ class Gateway:
     """The ASGI application."""
 
     def __init__(
-        self, config: GatewayConfig, target: Target, readiness: Readiness, fetcher: Fetcher | None = None
+        self,
+        config: GatewayConfig,
+        target: Target,
+        readiness: Readiness,
+        fetcher: Fetcher | None = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
+        """Put everything together.
+
+        Args:
+            config: What it is told.
+            target: The server.
+            readiness: And its state.
+            fetcher: Fetches images, instead of the one that does it.
+            observers: Who are told of each request when it has ended, besides the metrics.
+        """
         self._config = config
         self._open_paths = OPEN_PATHS | ({"/metrics"} if config.metrics_public else frozenset())
         admission = Admission(config.slots, config.max_waiting, config.max_wait_seconds)
         catalog = Catalog(target, readiness)
         self._upstream_metrics = UpstreamMetrics(target, readiness, config.scrape_seconds)
         self._metrics = Metrics(readiness, admission, self._upstream_metrics)
+        self._observers = Observers((self._metrics, *observers))
         self._generator = Generator(
             target,
             readiness,
@@ -125,7 +146,7 @@ class Gateway:
         )
         messages = Messages(config.thinking, config.seal)
         counting = CountTokensRoute(messages, engine, target, readiness, config.limits.ready_seconds)
-        self._data_path: dict[str, GenerationRoute | EmbeddingsRoute | CountTokensRoute] = {
+        self._data_path: dict[str, Route] = {
             CountTokensRoute.path: counting,
             EmbeddingsRoute.path: EmbeddingsRoute(engine),
             **{dialect.path: GenerationRoute(dialect, engine) for dialect in _dialects(config)},
@@ -140,21 +161,46 @@ class Gateway:
         if scope["type"] != "http":
             await self._api(scope, receive, send)
             return
-        path = scope["path"]
-        route = self._data_path.get(path)
-        try:
-            key = "" if path in self._open_paths else authenticate(self._config.keys, scope["headers"])
-            if route is not None and scope["method"] != "POST":
-                raise MethodNotAllowed(f"{path} takes POST, not {scope['method']}.", allow="POST")
-        except GatewayError as error:
-            self._metrics.requests.labels("gate", error.outcome).inc()
-            body = route.error_body(error) if route is not None else None
-            await asgi.send_error(send, error, body, [BASIC_CHALLENGE] if path in BROWSER_PATHS else [])
-            return
+        route = self._data_path.get(scope["path"])
+        request_id, traceparent = identify(scope["headers"])
+        record = RequestRecord(id=request_id, traceparent=traceparent)
         if route is not None:
-            await route(scope, receive, send, key)
-        else:
-            await self._api(scope, receive, send)
+            record.dialect, record.route = route.api, route.name
+        try:
+            record.key = self._admit(scope, route)
+        except GatewayError as error:
+            record.fail(error)
+            await self._turn_away(scope, send, route, record, error)
+            return
+        if route is None:
+            await self._api(scope, receive, _named(send, record))
+            return
+        try:
+            await route(scope, receive, send, record)
+        finally:
+            self._observers.finished(record)
+
+    def _admit(self, scope: Scope, route: Route | None) -> str:
+        """Return the name of the caller's key; empty where none is needed.
+
+        Raises:
+            GatewayError: It has none of ours, or the route takes another method.
+        """
+        path, method = scope["path"], scope["method"]
+        key = "" if path in self._open_paths else authenticate(self._config.keys, scope["headers"])
+        if route is not None and method != "POST":
+            raise MethodNotAllowed(f"{path} takes POST, not {method}.", allow="POST")
+        return key
+
+    async def _turn_away(
+        self, scope: Scope, send: Send, route: Route | None, record: RequestRecord, error: GatewayError
+    ) -> None:
+        body = route.error_body(error) if route is not None else None
+        challenge = [BASIC_CHALLENGE] if scope["path"] in BROWSER_PATHS else []
+        try:
+            await asgi.send_error(send, error, body, [*record.headers, *challenge])
+        finally:
+            self._observers.finished(record)
 
     @property
     def activity(self) -> Activity:
@@ -173,6 +219,17 @@ class Gateway:
         finally:
             scraper.cancel()
             await asyncio.wait({scraper})
+
+
+def _named(send: Send, record: RequestRecord) -> Send:
+    """Return what sends an answer of the small routes, with the request's id among its headers."""
+
+    async def send_named(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *record.headers]
+        await send(message)
+
+    return send_named
 
 
 def _dialects(config: GatewayConfig) -> Iterable[Dialect]:

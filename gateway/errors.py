@@ -35,12 +35,15 @@ class GatewayError(Exception):
         code: A stable word for programs.
         param: The request's field that is to blame, as a path such as `messages[0].content`, or None.
         retry_after: Whole seconds after which trying again makes sense, or None.
+        outcome: How a request that fails so is counted.
+        kind: The same, told apart further where the cause is upstream.
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     default_code: ClassVar[str | None] = None
     outcome: ClassVar[str] = "error"
+    kind: ClassVar[str] = "error"
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class InvalidRequest(GatewayError):
 
     status = 400
     type = "invalid_request_error"
-    outcome = "invalid"
+    outcome = kind = "invalid"
 
 
 class BodyTooLarge(InvalidRequest):
@@ -121,7 +124,7 @@ class Unauthorized(GatewayError):
     status = 401
     type = "invalid_request_error"
     default_code = "invalid_api_key"
-    outcome = "unauthorized"
+    outcome = kind = "unauthorized"
 
 
 class Overloaded(GatewayError):
@@ -130,7 +133,7 @@ class Overloaded(GatewayError):
     status = 429
     type = "rate_limit_error"
     default_code = "overloaded"
-    outcome = "overloaded"
+    outcome = kind = "overloaded"
 
 
 class NotReady(GatewayError):
@@ -138,12 +141,13 @@ class NotReady(GatewayError):
 
     status = 503
     default_code = "not_ready"
-    outcome = "not_ready"
+    outcome = kind = "not_ready"
 
 
 class ShuttingDown(NotReady):
     """This process is being stopped."""
 
+    kind = "shutting_down"
     default_code = "shutting_down"
 
 
@@ -153,6 +157,7 @@ class UpstreamFailed(GatewayError):
     status = 502
     default_code = "upstream_error"
     outcome = "upstream_error"
+    kind = "failed"
 
 
 class UpstreamUnreachable(UpstreamFailed):
@@ -162,6 +167,8 @@ class UpstreamUnreachable(UpstreamFailed):
         was_sent: Whether the request had reached the server.
     """
 
+    kind = "unreachable"
+
     def __init__(self, message: str, *, was_sent: bool) -> None:
         super().__init__(message)
         self.was_sent = was_sent
@@ -170,10 +177,13 @@ class UpstreamUnreachable(UpstreamFailed):
 class UpstreamDisconnected(UpstreamFailed):
     """The connection broke off within the answer."""
 
+    kind = "disconnected"
+
 
 class MalformedAnswer(UpstreamFailed):
     """The model wrote something that llama-server cannot tell into thought, text and calls."""
 
+    kind = "malformed"
     default_code = "malformed_answer"
 
 
@@ -181,12 +191,13 @@ class ToolCallInvalid(UpstreamFailed):
     """The model called a tool in a way that its own schema rejects, and did not do better when asked again."""
 
     default_code = "tool_call_invalid"
-    outcome = "tool_call_invalid"
+    outcome = kind = "tool_call_invalid"
 
 
 class UpstreamSilent(UpstreamFailed):
     """Nothing came for too long, not even a keep-alive."""
 
+    kind = "silent"
     status = 504
     default_code = "upstream_timeout"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.activity import Activity
 from gateway.admission import RETRY_AFTER_SECONDS
 from gateway.answers.answer import Answer
-from gateway.errors import NotReady, Overloaded, ShuttingDown, UpstreamUnreachable
+from gateway.errors import NotReady, Overloaded, ShuttingDown, UpstreamFailed, UpstreamUnreachable
 from gateway.images.resolving import check_vision
 from gateway.prompt_size import PromptCheck
 from gateway.thoughts.memory import ThoughtMemory
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from gateway.admission import Admission
+    from gateway.observation.record import RequestRecord
     from gateway.readiness import Readiness
     from gateway.request import GenerationRequest
     from gateway.upstream.catalog import Catalog, ModelInfo
@@ -87,11 +89,12 @@ class Generator:
         bound_identical_calls(request, self._most_identical_calls)
         with self._explained():
             self._admission.check()
-        await self._prompt_check.check(request)
+        with self.activity.request():
+            await self._prompt_check.check(request)
 
     @contextlib.asynccontextmanager
     async def answer(
-        self, request: GenerationRequest, *, key: str, restartable: bool, again: bool = False
+        self, request: GenerationRequest, record: RequestRecord, *, restartable: bool, again: bool = False
     ) -> AsyncIterator[tuple[ModelInfo, Answer]]:
         """Hold a slot and the answer to `request`, which has begun but of which nothing has been read.
 
@@ -99,44 +102,47 @@ class Generator:
 
         Args:
             request: What to answer.
-            key: The name of the client's key; waiting is fair between keys.
+            record: Of the client's request; waiting is fair between keys.
             restartable: Whether nothing is sent to the client until the answer is complete.
             again: Whether it is one more answer of a request that has been let in.
 
         Raises:
             GatewayError: No slot, no server, or it refused the request.
         """
-        async with self._slot(key, again=again), self._until_stopped():
+        async with self._slot(record, again=again), self._until_stopped():
             with self.activity.request():
                 model: ModelInfo | None = None
 
                 async def open_stream(planned: GenerationRequest) -> ChatStream:
                     nonlocal model
-                    model, stream = await self._begin(self._opening(planned))
+                    model, stream = await self._begin(self._opening(planned), record)
                     return stream
 
-                remember = functools.partial(self._thoughts.remember, key)
+                remember = functools.partial(self._thoughts.remember, record.key)
                 request = bound_identical_calls(request, self._most_identical_calls)
-                request = replace(request, messages=self._thoughts.recall(key, request.messages))
-                answer = Answer(request, open_stream, restartable=restartable, remember=remember)
+                request = replace(request, messages=self._thoughts.recall(record.key, request.messages))
+                answer = Answer(request, open_stream, restartable=restartable, remember=remember, record=record)
                 with contextlib.closing(answer):
                     await answer.begin()
+                    record.begun = record.begun or time.perf_counter()
                     assert model is not None  # noqa: S101 -- what has begun was begun by a model
                     yield model, answer
 
-    async def ask(self, question: Callable[[Target, float], Awaitable[T]], *, key: str) -> tuple[ModelInfo, T]:
+    async def ask(
+        self, question: Callable[[Target, float], Awaitable[T]], record: RequestRecord
+    ) -> tuple[ModelInfo, T]:
         """Hold a slot, and ask the server something else than for an answer of the model's.
 
         Args:
             question: Takes where to ask, and for how many seconds nothing may come.
-            key: The name of the client's key.
+            record: Of the client's request.
 
         Raises:
             GatewayError: No slot, no server, or it refused the question.
         """
-        async with self._slot(key, again=False), self._until_stopped():
+        async with self._slot(record, again=False), self._until_stopped():
             with self.activity.request():
-                return await self._begin(lambda _: question(self._target, self._limits.silence_seconds))
+                return await self._begin(lambda _: question(self._target, self._limits.silence_seconds), record)
 
     @property
     def slots(self) -> int:
@@ -157,9 +163,11 @@ class Generator:
             await asyncio.sleep(NOTICE_SECONDS)
 
     @contextlib.asynccontextmanager
-    async def _slot(self, key: str, *, again: bool) -> AsyncIterator[None]:
+    async def _slot(self, record: RequestRecord, *, again: bool) -> AsyncIterator[None]:
+        record.queued = record.queued or time.perf_counter()
         with self._explained():
-            async with self._admission.slot(key, again=again):
+            async with self._admission.slot(record.key, again=again):
+                record.admitted = record.admitted or time.perf_counter()
                 yield
 
     @contextlib.contextmanager
@@ -213,7 +221,7 @@ class Generator:
 
         return open_stream
 
-    async def _begin(self, ask: Callable[[ModelInfo], Awaitable[T]]) -> tuple[ModelInfo, T]:
+    async def _begin(self, ask: Callable[[ModelInfo], Awaitable[T]], record: RequestRecord) -> tuple[ModelInfo, T]:
         """Send what is to be asked, waiting out restarts.
 
         A request whose answer broke off before its first byte is sent a second time, but not a third: it may be
@@ -224,11 +232,14 @@ class Generator:
             async with asyncio.timeout(self._limits.ready_seconds) as patience:
                 while True:
                     try:
-                        return await self._try(ask, patience)
+                        return await self._try(ask, patience, record)
                     except NotReady:
                         if self._readiness.report().final:
                             raise
-                    except UpstreamUnreachable as error:
+                    except UpstreamFailed as error:
+                        record.note_failure(error)
+                        if not isinstance(error, UpstreamUnreachable):
+                            raise
                         lost += error.was_sent
                         if lost > 1:
                             raise
@@ -237,7 +248,9 @@ class Generator:
             report = self._readiness.report()
             raise NotReady(f"The model is not ready ({report.state}).", retry_after=report.retry_after) from None
 
-    async def _try(self, ask: Callable[[ModelInfo], Awaitable[T]], patience: asyncio.Timeout) -> tuple[ModelInfo, T]:
+    async def _try(
+        self, ask: Callable[[ModelInfo], Awaitable[T]], patience: asyncio.Timeout, record: RequestRecord
+    ) -> tuple[ModelInfo, T]:
         report = await self._readiness.wait_ready()
         if report.final:
             raise NotReady(f"The model server is not running ({report.state}).", retry_after=report.retry_after)
@@ -245,6 +258,7 @@ class Generator:
         patience.reschedule(None)  # it is ready: the steps from here on have limits of their own
         try:
             model = await self._catalog.current()
+            record.model = model.id
             if model.slots != self._admission.slots:
                 self._admission.resize(model.slots)
             return model, await ask(model)

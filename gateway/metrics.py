@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -17,14 +16,14 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gateway import events
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client import Metric
 
     from gateway.admission import Admission
+    from gateway.events import Usage
+    from gateway.observation.record import RequestRecord
     from gateway.readiness import Readiness
     from gateway.toolcalls.guard import CallReport
     from gateway.upstream.scrape import UpstreamMetrics
@@ -56,7 +55,7 @@ class Metrics:
             buckets=FIRST_TOKEN_BUCKETS,
             registry=self.registry,
         )
-        self.inter_token = Histogram(
+        self._inter_token = Histogram(
             "warmgate_inter_token_latency_seconds",
             "Between two pieces of one answer.",
             ["route"],
@@ -101,64 +100,42 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         self.registry.register(_State(readiness, admission, upstream))
 
-    def observe(self, route: str) -> Observation:
-        """Begin the observation of one request."""
-        return Observation(self, route)
+    def inter_token(self, route: str, model: str) -> Callable[[float], None]:
+        """Return what takes the seconds between two pieces of an answer."""
+        del model
+        return self._inter_token.labels(route).observe
+
+    def finished(self, record: RequestRecord) -> None:
+        """Count a request."""
+        assert record.ended is not None  # noqa: S101 -- that is why we are told
+        route = record.route
+        self.requests.labels(route or "gate", record.outcome).inc()
+        if not record.key:
+            return
+        self.duration.labels(route).observe(record.ended - record.started)
+        if record.first_piece is not None:
+            self.first_token.labels(route).observe(record.first_piece - record.started)
+        self._count_tokens(record.usage)
+        self._count_calls(route, record.calls)
+
+    def _count_tokens(self, usage: Usage) -> None:
+        self.tokens.labels("prompt").inc(usage.prompt_tokens)
+        self.tokens.labels("cached").inc(usage.cached_tokens)
+        self.tokens.labels("completion").inc(usage.completion_tokens)
+        self.tokens.labels("reasoning").inc(usage.reasoning_tokens)
+
+    def _count_calls(self, route: str, report: CallReport) -> None:
+        for outcome, count in report.outcomes.items():
+            self.tool_calls.labels(route, outcome.value).inc(count)
+        for rule, count in report.rules.items():
+            self.tool_call_rules.labels(rule.value).inc(count)
+        if report.asked_again:
+            self.tool_call_repairs.labels(route).inc(report.asked_again)
+            self.tokens.labels("repair").inc(report.tokens)
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
-
-
-class Observation:
-    """The clock and the counts of one request."""
-
-    def __init__(self, metrics: Metrics, route: str) -> None:
-        self._metrics = metrics
-        self._route = route
-        self._began = time.perf_counter()
-        self._last: float | None = None
-        self._inter_token = metrics.inter_token.labels(route)
-
-    def add(self, batch: Sequence[events.Event]) -> None:
-        """Count a batch of events. Pieces that came together share the time since the last batch."""
-        now = time.perf_counter()
-        pieces = 0
-        for event in batch:
-            if isinstance(event, events.Usage):
-                self._count_tokens(event)
-            elif not isinstance(event, events.PromptRead | events.Finish):
-                pieces += 1
-        if not pieces:
-            return
-        if self._last is None:
-            self._metrics.first_token.labels(self._route).observe(now - self._began)
-        else:
-            self._inter_token.observe((now - self._last) / pieces)
-        self._last = now
-
-    def count_calls(self, report: CallReport) -> None:
-        """Count what became of one answer's tool calls."""
-        metrics = self._metrics
-        for outcome, count in report.outcomes.items():
-            metrics.tool_calls.labels(self._route, outcome.value).inc(count)
-        for rule, count in report.rules.items():
-            metrics.tool_call_rules.labels(rule.value).inc(count)
-        if report.asked_again:
-            metrics.tool_call_repairs.labels(self._route).inc(report.asked_again)
-            metrics.tokens.labels("repair").inc(report.tokens)
-
-    def end(self, outcome: str) -> None:
-        """Count the request itself."""
-        self._metrics.requests.labels(self._route, outcome).inc()
-        self._metrics.duration.labels(self._route).observe(time.perf_counter() - self._began)
-
-    def _count_tokens(self, usage: events.Usage) -> None:
-        tokens = self._metrics.tokens
-        tokens.labels("prompt").inc(usage.prompt_tokens)
-        tokens.labels("cached").inc(usage.cached_tokens)
-        tokens.labels("completion").inc(usage.completion_tokens)
-        tokens.labels("reasoning").inc(usage.reasoning_tokens)
 
 
 class _State(Collector):

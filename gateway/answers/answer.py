@@ -10,13 +10,15 @@ All attempts share one budget of thought and, of what is sent, one `max_tokens`.
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.answers.attempt import Attempt
 from gateway.answers.repair import Repairer
-from gateway.errors import MalformedAnswer, UpstreamFailed, UpstreamSilent, UpstreamUnreachable
+from gateway.errors import GatewayError, MalformedAnswer, UpstreamFailed, UpstreamSilent, UpstreamUnreachable
 from gateway.events import Finish, PromptRead, ReasoningDelta, TextDelta, ToolCall, Usage
+from gateway.observation.record import AttemptRecord, RequestRecord
 from gateway.thinking import OFF
 from gateway.toolcalls.guard import CallGuard, CallReport
 from gateway.toolcalls.policy import Mode
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from gateway.events import Event
+    from gateway.observation.record import AttemptKind
     from gateway.request import GenerationRequest
     from gateway.thinking import Thinking
     from gateway.toolcalls.normalise import Normalised
@@ -62,7 +65,13 @@ class Answer:
     """
 
     def __init__(
-        self, request: GenerationRequest, open_stream: Open, *, restartable: bool, remember: Remember | None = None
+        self,
+        request: GenerationRequest,
+        open_stream: Open,
+        *,
+        restartable: bool,
+        remember: Remember | None = None,
+        record: RequestRecord | None = None,
     ) -> None:
         """Prepare; `begin` opens the first attempt.
 
@@ -71,6 +80,7 @@ class Answer:
             open_stream: Opens an attempt.
             restartable: Whether nothing is sent until the answer is complete, so that it can begin anew until then.
             remember: Told of each tool call's id and of the thought that led to it.
+            record: Told of each time that the model is asked.
         """
         self._request = request
         self._planned = request  # what the present attempt was asked
@@ -78,7 +88,10 @@ class Answer:
         self._restartable = restartable
         self._remember = remember
         self.report = CallReport()
+        self._record = record or RequestRecord()
+        self._step = AttemptRecord()  # of the present stream
         self._stream: ChatStream | None = None
+        self._attempt: Attempt | None = None  # what is being read
         self._attempts = 0
         self._past = Usage(0, 0)  # what earlier attempts took
         self._asked = Usage(0, 0)  # what it took to ask for calls again
@@ -97,10 +110,17 @@ class Answer:
         """
         await self._open(self._request)
 
+    @property
+    def usage(self) -> Usage:
+        """Return the tokens that it has taken up to here."""
+        present = self._attempt.usage if self._attempt is not None else Usage(0, 0)
+        return self._past + present + self._asked
+
     def close(self) -> None:
         """Free the slot."""
         if self._stream is not None:
             self._stream.close()
+        self._step.end()
 
     async def batches(self) -> AsyncIterator[Sequence[Event] | Restarted]:
         """Yield the events as they come.
@@ -110,13 +130,14 @@ class Answer:
         """
         while True:
             guard = self._guard()
-            attempt = Attempt(self._planned, guard)
+            self._attempt = attempt = Attempt(self._planned, guard)
             try:
                 async for batch in self._read(attempt):
                     yield batch
                 if attempt.lost_text:
                     raise MalformedAnswer(LOST_TEXT)
             except UpstreamFailed as error:
+                self._note_failure(error)
                 if not self._may_try_again(error):
                     raise
                 if self._restartable and self._has_begun:
@@ -136,9 +157,12 @@ class Answer:
     async def _read(self, attempt: Attempt) -> AsyncIterator[Sequence[Event]]:
         assert self._stream is not None  # noqa: S101 -- `begin` comes first
         async for upstream in self._stream.batches():
+            if self._step.first_piece is None:
+                self._step.first_piece = time.perf_counter()
             if batch := self._pass_on(attempt.feed(upstream)):
                 yield batch
             if attempt.overthinks and self._planned.thinking.enabled:
+                self._record.budget_hit = True
                 await self._stream.end_thought()  # what comes of it until then is not passed on
             if attempt.strays or (attempt.finish is not None and attempt.finish.stop is not None):
                 return  # the rest will not be sent, and closing the stream saves generating it
@@ -194,6 +218,7 @@ class Answer:
         """Open the next attempt: with `thinking`, or the same again with more chance."""
         self.close()
         self._past += attempt.usage
+        self._attempt = None
         if self._thought:
             self._kept += attempt.thought_tokens
         self._breaks_thought = bool(self._thought)
@@ -211,13 +236,29 @@ class Answer:
             self._planned = request
             self._attempts += 1
             try:
-                self._stream = await self._open_stream(request)
+                await self._open_step("answer", request)
             except MalformedAnswer as error:
                 if not self._may_try_again(error):
                     raise
                 request = _with_more_chance(request)
             else:
                 return
+
+    async def _open_step(self, kind: AttemptKind, request: GenerationRequest) -> ChatStream:
+        """Ask the model, and note that it was asked."""
+        self._step = AttemptRecord(kind)
+        self._record.attempts.append(self._step)
+        try:
+            self._stream = await self._open_stream(request)
+        except GatewayError as error:
+            self._step.end(error)
+            raise
+        return self._stream
+
+    def _note_failure(self, error: GatewayError) -> None:
+        """Note that the present stream broke off."""
+        self._record.note_failure(error)
+        self._step.end(error)
 
     def _guard(self) -> CallGuard | None:
         """Return who watches over the next attempt's calls, where they are looked at."""
@@ -242,18 +283,24 @@ class Answer:
         self.report.note(waiting)
         return waiting.call
 
-    async def _ask(self, request: GenerationRequest) -> str:
+    async def _ask(self, request: GenerationRequest, kind: AttemptKind) -> str:
         """Ask the model something for the answer's sake, and return its text."""
         self.close()
         self.report.asked_again += 1
-        self._stream = await self._open_stream(request)
+        stream = await self._open_step(kind, request)
         attempt = Attempt(request)
+        said: list[str] = []
         try:
-            batches = [attempt.feed(upstream) async for upstream in self._stream.batches()]
+            async for upstream in stream.batches():
+                self._step.first_piece = self._step.first_piece or time.perf_counter()
+                said += [event.text for event in attempt.feed(upstream) if isinstance(event, TextDelta)]
+        except GatewayError as error:
+            self._note_failure(error)
+            raise
         finally:
             self._asked += attempt.usage
             self.report.tokens += attempt.usage.completion_tokens
-        return "".join(event.text for batch in batches for event in batch if isinstance(event, TextDelta))
+        return "".join(said)
 
     def _ending(self, attempt: Attempt, guard: CallGuard | None) -> list[Event]:
         finish = attempt.finish or Finish("stop")
@@ -262,7 +309,7 @@ class Answer:
             finish = Finish("length")  # its only call was cut off
         if made or (attempt.has_calls and finish == Finish("stop")):
             finish = Finish("tool_calls")
-        return [finish, self._past + attempt.usage + self._asked]
+        return [finish, self.usage]
 
 
 def _new_id() -> str:

@@ -22,13 +22,14 @@ from gateway.toolcalls.toolbox import UNREADABLE
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.observation.record import AttemptKind
     from gateway.request import GenerationRequest
     from gateway.toolcalls.guard import CallReport
     from gateway.toolcalls.normalise import Normalised
     from gateway.toolcalls.toolbox import Tool, Toolbox
 
-    Ask = Callable[[GenerationRequest], Awaitable[str]]
-    """Asks the model and returns its text."""
+    Ask = Callable[[GenerationRequest, AttemptKind], Awaitable[str]]
+    """Asks the model, says what for, and returns its text."""
 
 MOST_ASKED: Final = 64
 """So often is the model asked again for one answer: each time takes a turn of the slot that others wait for."""
@@ -111,7 +112,7 @@ class Repairer:
         question = asking.ask_which_tool(self._request, self._toolbox, said, temperature=self._handling.temperature)
         for _ in range(self._handling.most_repairs):
             try:
-                text = await self._text(question)
+                text = await self._text(question, "choice")
             except _Refused as refused:
                 raise self._give_up(f"{why} {refused}") from None
             if text is not None and (tool := asking.read_choice(self._toolbox, text)) is not None:
@@ -127,7 +128,7 @@ class Repairer:
             if left == 1:
                 step = max(step, 1)
             try:
-                text = await self._text(self._question(tool, said, broken, ladder[step]))
+                text = await self._text(self._question(tool, said, broken, ladder[step]), "repair")
             except _Refused as refused:  # it may take a plainer grammar, or a prompt without the broken call in it
                 step, why, broken, said = step + 1, str(refused), None, ""
                 continue
@@ -151,7 +152,7 @@ class Repairer:
             question = asking.ask_arguments_again(self._request, tool, broken.call, broken.violations, **limits)
         return question if bounds is not None else replace(question, response_format={"type": "json_object"})
 
-    async def _text(self, question: GenerationRequest) -> str | None:
+    async def _text(self, question: GenerationRequest, kind: AttemptKind) -> str | None:
         """Return what the model answers, or None if that broke off or cannot be read.
 
         Raises:
@@ -161,7 +162,7 @@ class Repairer:
         if self._report.asked_again >= MOST_ASKED:
             raise _Refused(f"the model was asked {MOST_ASKED} times for this answer's calls.")
         try:
-            return await self._ask(question)
+            return await self._ask(question, kind)
         except (UpstreamSilent, UpstreamUnreachable):
             raise
         except UpstreamFailed:

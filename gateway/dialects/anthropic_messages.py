@@ -56,6 +56,7 @@ class Messages:
     """
 
     path = "/v1/messages"
+    api = "anthropic"
     route = "messages"
     keep_alive = b'event: ping\ndata: {"type": "ping"}\n\n'
 

@@ -74,11 +74,13 @@ class Dialect(Protocol):
 
     Attributes:
         path: Where it is served.
+        api: Whose it is: `openai` or `anthropic`.
         route: Its name in metrics.
         keep_alive: What is sent on a stream that would be silent for too long, also before anything else is.
     """
 
     path: str
+    api: str
     route: str
     keep_alive: bytes
 

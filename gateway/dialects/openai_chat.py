@@ -56,6 +56,7 @@ class ChatCompletions:
     """The dialect of `POST /v1/chat/completions`."""
 
     path = "/v1/chat/completions"
+    api = "openai"
     route = "chat_completions"
     keep_alive = b": keep-alive\n\n"
 

@@ -43,6 +43,7 @@ class Completions:
     """The dialect of `POST /v1/completions`."""
 
     path = "/v1/completions"
+    api = "openai"
     route = "completions"
     keep_alive = b": keep-alive\n\n"
 

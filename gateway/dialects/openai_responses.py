@@ -66,6 +66,7 @@ class Responses:
     """The dialect of `POST /v1/responses`."""
 
     path = "/v1/responses"
+    api = "openai"
     route = "responses"
     keep_alive = b": keep-alive\n\n"
 

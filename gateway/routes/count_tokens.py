@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from gateway.dialects.anthropic_messages import Messages
+    from gateway.observation.record import RequestRecord
     from gateway.readiness import Readiness
     from gateway.request import GenerationRequest
     from gateway.routes.generation import Engine
@@ -23,6 +24,8 @@ class CountTokensRoute:
     """Has the server count. It needs no slot: counting is done beside the decoding."""
 
     path = "/v1/messages/count_tokens"
+    api = "anthropic"
+    name = "count_tokens"
 
     def __init__(
         self, dialect: Messages, engine: Engine, target: Target, readiness: Readiness, ready_seconds: float
@@ -46,28 +49,24 @@ class CountTokensRoute:
         """Render an error in the dialect."""
         return self._dialect.error_body(error)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
         """Answer one request. The client's leaving cancels it."""
-        del key
-        observation = self._engine.metrics.observe("count_tokens")
-        outcome = "cancelled"
         try:
             request = self._dialect.parse_count(await asgi.read_body(scope, receive, self._engine.max_body_bytes))
-            if await asgi.unless_disconnected(self._answer(request, send), receive):
-                outcome = "ok"
+            await asgi.unless_disconnected(self._answer(request, record, send), receive)
         except asgi.ClientDisconnected:
-            pass
+            pass  # the record says so until it says something else
         except GatewayError as error:
-            outcome = error.outcome
-            await asgi.send_error(send, error, self.error_body(error))
-        finally:
-            observation.end(outcome)
+            record.fail(error)
+            await asgi.send_error(send, error, self.error_body(error), record.headers)
 
-    async def _answer(self, request: GenerationRequest, send: Send) -> bool:
-        await self._ready()
-        await self._engine.images.resolve(request.images)
-        await asgi.send_json(send, 200, {"input_tokens": await count_tokens(self._target, request)})
-        return True
+    async def _answer(self, request: GenerationRequest, record: RequestRecord, send: Send) -> None:
+        with self._engine.generator.activity.request():
+            await self._ready()
+            await self._engine.images.resolve(request.images)
+            answer = {"input_tokens": await count_tokens(self._target, request)}
+        await asgi.send_json(send, 200, answer, record.headers)
+        record.succeed()
 
     async def _ready(self) -> None:
         """Wait for the server.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.answers.answer import Restarted
 from gateway.errors import GatewayError, InternalError
+from gateway.observation.pace import Pace
 from gateway.routes import asgi
 from gateway.routes.tool_call_header import answered, asked_mode
 from gateway.routes.writers import BodyWriter, StreamWriter
-from gateway.toolcalls.guard import CallReport
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gateway.dialects.base import Dialect, ParsedRequest
     from gateway.generation import Generator
     from gateway.images.resolving import Images
-    from gateway.metrics import Metrics, Observation
+    from gateway.metrics import Metrics
+    from gateway.observation.record import RequestRecord
     from gateway.routes.cold_start_header import ColdStart
     from gateway.routes.writers import Writer
     from gateway.toolcalls.policy import CallHandling, ToolCallPolicy
@@ -71,22 +72,28 @@ class GenerationRoute:
         """Render an error in the dialect."""
         return self.dialect.error_body(error)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
-        """Answer one request of the key's owner. The client's leaving cancels whatever is being done for it."""
-        observation = self._engine.metrics.observe(self.dialect.route)
-        outcome = "cancelled"
+    @property
+    def api(self) -> str:
+        """Whose API it is."""
+        return self.dialect.api
+
+    @property
+    def name(self) -> str:
+        """What it is called in metrics."""
+        return self.dialect.route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
+        """Answer one request. The client's leaving cancels whatever is being done for it."""
         try:
             body = await asgi.read_body(scope, receive, self._engine.max_body_bytes)
-            handling = self._engine.tool_calls.of(key, asked_mode(scope["headers"]))
-            exchange = _Exchange(self.dialect, self._engine, observation, send, key, handling)
-            outcome = await asgi.unless_disconnected(exchange.answer(body), receive) or outcome
+            handling = self._engine.tool_calls.of(record.key, asked_mode(scope["headers"]))
+            exchange = _Exchange(self.dialect, self._engine, record, send, handling)
+            await asgi.unless_disconnected(exchange.answer(body), receive)
         except asgi.ClientDisconnected:
-            pass
+            pass  # the record says so until it says something else
         except GatewayError as error:
-            outcome = error.outcome
-            await asgi.send_error(send, error, self.dialect.error_body(error))
-        finally:
-            observation.end(outcome)
+            record.fail(error)
+            await asgi.send_error(send, error, self.dialect.error_body(error), record.headers)
 
 
 class _Exchange:
@@ -96,45 +103,54 @@ class _Exchange:
         self,
         dialect: Dialect,
         engine: Engine,
-        observation: Observation,
+        record: RequestRecord,
         send: Send,
-        key: str,
         handling: CallHandling,
     ) -> None:
         self._dialect = dialect
         self._engine = engine
-        self._observation = observation
+        self._record = record
         self._send = send
-        self._key = key
         self._handling = handling
-        self._calls = CallReport()
 
-    async def answer(self, body: bytes) -> str:
-        """Answer, or say in the dialect why not. Returns the outcome, for the metrics."""
+    async def answer(self, body: bytes) -> None:
+        """Answer, or say in the dialect why not."""
         writer: Writer | None = None
         try:
             parsed = self._dialect.parse(body)
+            self._note(parsed)
             writer = self._writer(parsed)
             async with writer.attended():
                 await self._engine.images.resolve(parsed.generation.images)
                 await self._engine.generator.check(parsed.generation)
                 await self._generate(parsed, writer)
-            await writer.end(self._calls.summary())  # the slot is free already
+            await writer.end(self._record.calls.summary())  # the slot is free already
+            self._record.succeed()
         except asgi.ClientDisconnected:
             raise
         except GatewayError as error:
-            return await self._fail(writer, error)
+            await self._fail(writer, error)
         except Exception:
             logger.exception("a bug in the data path")
-            return await self._fail(writer, InternalError("Something went wrong in the gateway; its log says what."))
-        return "ok"
+            await self._fail(writer, InternalError("Something went wrong in the gateway; its log says what."))
+
+    def _note(self, parsed: ParsedRequest) -> None:
+        record, request = self._record, parsed.generation
+        record.stream, record.choices, record.images = parsed.stream, parsed.choices, len(request.images)
+        record.tools = bool(request.tools)
+        record.thinking = request.thinking
 
     def _writer(self, parsed: ParsedRequest) -> Writer:
         if parsed.stream:
             return StreamWriter(
-                self._dialect, parsed, self._send, self._engine.cold_start, self._engine.keep_alive_seconds
+                self._dialect,
+                parsed,
+                self._send,
+                self._record.headers,
+                self._engine.cold_start,
+                self._engine.keep_alive_seconds,
             )
-        return BodyWriter(parsed, self._send, self._engine.cold_start)
+        return BodyWriter(parsed, self._send, self._record.headers, self._engine.cold_start)
 
     async def _generate(self, parsed: ParsedRequest, writer: Writer) -> None:
         if parsed.choices == 1:
@@ -158,24 +174,26 @@ class _Exchange:
     async def _generate_choice(self, choice: int, parsed: ParsedRequest, writer: Writer) -> None:
         request = replace(parsed.generation.for_choice(choice), call_handling=self._handling)
         async with self._engine.generator.answer(
-            request, key=self._key, restartable=not parsed.stream, again=choice > 0
+            request, self._record, restartable=not parsed.stream, again=choice > 0
         ) as (model, answer):
             try:
                 await self._deliver(choice, model, answer, writer)
             finally:
-                self._observation.count_calls(answer.report)
-                self._calls.add(answer.report)
+                self._record.calls.add(answer.report)
+                self._record.usage += answer.usage
 
     async def _deliver(self, choice: int, model: ModelInfo, answer: Answer, writer: Writer) -> None:
+        pace = Pace(self._record, self._engine.metrics.inter_token(self._dialect.route, model.id))
         async for batch in answer.batches():
             if isinstance(batch, Restarted):
                 writer.restart(choice)
             else:
-                self._observation.add(batch)
+                pace.add(batch)
                 await writer.write(choice, model, batch)
 
-    async def _fail(self, writer: Writer | None, error: GatewayError) -> str:
-        calls = self._calls.summary()
+    async def _fail(self, writer: Writer | None, error: GatewayError) -> None:
+        self._record.fail(error)
+        calls = self._record.calls.summary()
         if writer is None or not await writer.fail(error, calls):
-            await asgi.send_error(self._send, error, self._dialect.error_body(error), answered(calls))
-        return error.outcome
+            headers = [*self._record.headers, *answered(calls)]
+            await asgi.send_error(self._send, error, self._dialect.error_body(error), headers)

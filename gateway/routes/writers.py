@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.dialects.base import Dialect, ParsedRequest, StreamRenderer
     from gateway.errors import GatewayError
     from gateway.events import Event
+    from gateway.routes.asgi import Header
     from gateway.routes.cold_start_header import ColdStart
     from gateway.upstream.catalog import ModelInfo
 
@@ -66,7 +67,13 @@ class StreamWriter:
     """
 
     def __init__(
-        self, dialect: Dialect, parsed: ParsedRequest, send: Send, cold_start: ColdStart, keep_alive_seconds: float
+        self,
+        dialect: Dialect,
+        parsed: ParsedRequest,
+        send: Send,
+        headers: Sequence[Header],
+        cold_start: ColdStart,
+        keep_alive_seconds: float,
     ) -> None:
         """Begin a stream.
 
@@ -74,12 +81,14 @@ class StreamWriter:
             dialect: The words of a stream that has no answer yet.
             parsed: What is answered.
             send: Where to.
+            headers: Those of the answer to this request.
             cold_start: May have something to tell of.
             keep_alive_seconds: How long nothing may be sent; 0 for any time.
         """
         self._dialect = dialect
         self._parsed = parsed
         self._send = send
+        self._headers = headers
         self._cold_start = cold_start
         self._keep_alive_seconds = keep_alive_seconds or math.inf
         self._renderer: StreamRenderer | None = None
@@ -179,15 +188,17 @@ class StreamWriter:
     async def _start(self) -> None:
         if not self._started:
             self._started = True
-            await asgi.start(self._send, 200, asgi.EVENT_STREAM, [*STREAM_HEADERS, *self._cold_start.header()])
+            headers = [*STREAM_HEADERS, *self._headers, *self._cold_start.header()]
+            await asgi.start(self._send, 200, asgi.EVENT_STREAM, headers)
 
 
 class BodyWriter:
     """Collects the answer and writes it in one piece."""
 
-    def __init__(self, parsed: ParsedRequest, send: Send, cold_start: ColdStart) -> None:
+    def __init__(self, parsed: ParsedRequest, send: Send, headers: Sequence[Header], cold_start: ColdStart) -> None:
         self._parsed = parsed
         self._send = send
+        self._headers = headers
         self._cold_start = cold_start
         self._answers = [CompleteAnswer() for _ in range(parsed.choices)]
         self._model: ModelInfo | None = None
@@ -209,7 +220,7 @@ class BodyWriter:
         """Send the answer."""
         assert self._model is not None  # noqa: S101 -- every answer has at least its ending
         body = self._parsed.body(_head(self._model), self._answers)
-        await asgi.send_json(self._send, 200, body, [*answered(calls), *self._cold_start.header()])
+        await asgi.send_json(self._send, 200, body, [*self._headers, *answered(calls), *self._cold_start.header()])
 
     async def fail(self, error: GatewayError, calls: str) -> bool:
         """Return False: nothing has been sent."""

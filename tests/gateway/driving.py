@@ -19,10 +19,12 @@ from gateway.generation import Limits
 from gateway.readiness import Report
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, MutableMapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, MutableMapping
 
     from fake_upstream import FakeUpstream
     from starlette.types import ASGIApp
+
+    from gateway.observation.record import Observer
 
 KEY = "sk-test-4d1f0c-secret"
 AUTH = {"authorization": f"Bearer {KEY}"}
@@ -72,11 +74,12 @@ def make_gateway(
     ready_seconds: float = 5.0,
     silence_seconds: float = 5.0,
     keys: dict[str, str] | None = None,
+    observers: Iterable[Observer] = (),
     **config: Any,
 ) -> Gateway:
     limits = Limits(ready_seconds=ready_seconds, silence_seconds=silence_seconds)
     settings = GatewayConfig(keys=KeyRing(keys or {"tester": KEY}), limits=limits, **config)
-    return Gateway(settings, upstream.target, readiness or FakeReadiness())
+    return Gateway(settings, upstream.target, readiness or FakeReadiness(), observers=observers)
 
 
 def client_of(app: ASGIApp, headers: dict[str, str] = AUTH) -> httpx.AsyncClient:

@@ -232,9 +232,10 @@ async def test_a_body_that_is_nested_as_deep_as_can_just_be_read_is_answered_or_
 @scenario
 async def test_an_answer_is_streamed() -> None:
     async with FakeUpstream().listening() as upstream, client_of(make_gateway(upstream)) as client:
-        answer = await client.post(CHAT, json=STREAMED)
+        answer = await client.post(CHAT, json=STREAMED, headers={"x-request-id": "mine"})
     assert answer.status_code == 200
     assert dict(answer.headers) == {
+        "x-request-id": "mine",
         "content-type": "text/event-stream; charset=utf-8",
         "cache-control": "no-cache",
         "x-accel-buffering": "no",

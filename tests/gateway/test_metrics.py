@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,7 +29,6 @@ from fake_upstream import (
     scenario,
     stall,
     text,
-    thought,
     until,
     usage,
     vanish,
@@ -39,6 +36,7 @@ from fake_upstream import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import metrics
+from gateway.observation.record import RequestRecord
 from gateway.readiness import Report
 
 if TYPE_CHECKING:
@@ -88,13 +86,6 @@ def histogram(gateway: Gateway, name: str) -> tuple[float, float]:
         found.get(f"warmgate_{name}_seconds_count{{route=chat_completions}}", 0),
         found.get(f"warmgate_{name}_seconds_sum{{route=chat_completions}}", 0),
     )
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every look at the clock be a second after the last."""
-    seconds = itertools.count(1000.0)
-    monkeypatch.setattr(metrics, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
 
 
 # -- what is exported
@@ -186,13 +177,13 @@ async def test_every_request_is_counted_once_by_how_it_ended() -> None:
             await stranger.get("/metrics")
         assert outcomes(gateway) == {
             "chat_completions ok": 2,
-            "chat_completions invalid": 3,
+            "chat_completions invalid": 4,
             "chat_completions upstream_error": 3,
             "chat_completions overloaded": 1,
             "chat_completions cancelled": 1,
             "chat_completions not_ready": 1,
-            "gate invalid": 1,
-            "gate unauthorized": 2,
+            "chat_completions unauthorized": 1,
+            "gate unauthorized": 1,
         }
         assert histogram(gateway, "request_duration")[0] == 11
 
@@ -216,39 +207,37 @@ async def test_tokens_are_counted_as_the_server_counted_them(body: Any) -> None:
         }
 
 
-@pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize("first", [text("a"), thought("a")])
+@scenario
+async def test_time_runs_to_the_first_piece_and_to_the_end() -> None:
+    gateway = make_gateway(FakeUpstream())
+    gateway._metrics.finished(
+        RequestRecord(key="tester", route="chat_completions", started=1.0, first_piece=1.5, last_piece=3.0, ended=4.0)
+    )
+    assert histogram(gateway, "time_to_first_token") == (1, 0.5)
+    assert histogram(gateway, "request_duration") == (1, 3.0)
+
+
+@scenario
+async def test_a_request_that_was_not_answered_has_a_duration_and_no_first_token() -> None:
+    async with client_of(gateway := make_gateway(FakeUpstream(), FakeReadiness(FAILED))) as client:
+        await client.post(CHAT, json=PLAIN)
+    assert histogram(gateway, "request_duration")[0] == 1
+    assert histogram(gateway, "time_to_first_token") == (0, 0)
+    assert histogram(gateway, "inter_token_latency") == (0, 0)
+
+
 @pytest.mark.parametrize("body", [PLAIN, STREAMED])
 @scenario
-async def test_time_runs_to_the_first_piece_between_pieces_and_to_the_end(body: Any, first: bytes) -> None:
-    """The clock goes on by a second with each look: at the beginning, at each batch and at the end."""
+async def test_the_time_between_pieces_is_counted_while_they_come(body: Any) -> None:
     seen = [asyncio.Event() for _ in range(3)]
-    pieces = (ROLE, first, seen[0], text("b") + text("c"), seen[1], text("d"), seen[2], *ENDING)
+    pieces = (ROLE, text("a"), seen[0], text("b"), seen[1], text("c"), seen[2], *ENDING)
     async with FakeUpstream(default=answer(*pieces)).listening() as upstream:
         gateway = make_gateway(upstream)
         client = Client(gateway, body)
         for so_far, event in enumerate(seen):
             await until(lambda so_far=so_far: histogram(gateway, "inter_token_latency")[0] == so_far)  # type: ignore[misc]
-            await until(lambda: histogram(gateway, "time_to_first_token")[0] == 1)
             event.set()
         await client.rest()
-        assert histogram(gateway, "time_to_first_token") == (1, 1)
-        # two pieces that came together share their second
-        assert histogram(gateway, "inter_token_latency") == (2, 0.5 + 1)
-        # a look each for: beginning, three batches, finish and usage in one or two, end
-        count, seconds = histogram(gateway, "request_duration")
-        assert count == 1
-        assert 5 <= seconds <= 6
-
-
-@pytest.mark.usefixtures("clock")
-@scenario
-async def test_a_request_that_was_not_answered_has_a_duration_and_no_first_token() -> None:
-    async with client_of(gateway := make_gateway(FakeUpstream(), FakeReadiness(FAILED))) as client:
-        await client.post(CHAT, json=PLAIN)
-    assert histogram(gateway, "request_duration") == (1, 1)
-    assert histogram(gateway, "time_to_first_token") == (0, 0)
-    assert histogram(gateway, "inter_token_latency") == (0, 0)
 
 
 @scenario
