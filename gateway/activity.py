@@ -7,6 +7,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from gateway.observation.throughput import Throughput
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,18 +23,21 @@ class Activity:
         last_progress: When a piece of an answer last came, by `time.monotonic`. Keep-alive comments do not count: a
             server that hangs still sends them. Nor does a request that was sent: a client that gives up and asks
             again would hide a hanging server for ever.
+        throughput: How many tokens have come lately.
     """
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.last_progress = self.idle_since = time.monotonic()
+        self.throughput = Throughput()
         self._busy = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def progress(self) -> None:
-        """Note a sign of progress."""
+    def progress(self, tokens: int) -> None:
+        """Note a sign of progress: so many tokens have come."""
         self.last_progress = time.monotonic()
+        self.throughput.add(tokens)
 
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:

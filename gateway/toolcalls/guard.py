@@ -57,9 +57,14 @@ class CallReport:
         self.outcomes[Outcome.NORMALISED if checked.rules else Outcome.VALID] += 1
         self.rules.update(checked.rules)
 
+    @property
+    def worst(self) -> Outcome | None:
+        """The worst that became of a call, or None if there was none."""
+        return next((outcome for outcome in reversed(Outcome) if self.outcomes[outcome]), None)
+
     def summary(self) -> str:
         """Return the worst outcome and the number of answers it took, for a header; empty if there was no call."""
-        worst = next((outcome for outcome in reversed(Outcome) if self.outcomes[outcome]), None)
+        worst = self.worst
         return f"{worst}; attempts={1 + self.asked_again}" if worst is not None else ""
 
 

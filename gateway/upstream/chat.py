@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError, UpstreamDisconnected
-from gateway.events import Finish, Usage
+from gateway.events import Counts, Finish, Usage
 from gateway.upstream import connection, wire
 from gateway.upstream.sse import SSEDecoder
 
@@ -25,10 +25,11 @@ CONTROL_SECONDS = 5.0
 class ChatStream:
     """One answer on its way. Always `close` it: that also cancels what is still being generated."""
 
-    def __init__(self, target: Target, exchange: connection.Exchange, on_progress: Callable[[], None]) -> None:
+    def __init__(self, target: Target, exchange: connection.Exchange, on_progress: Callable[[int], None]) -> None:
         self._target = target
         self._exchange = exchange
         self._on_progress = on_progress
+        self._written = 0
         self._id = ""
 
     async def batches(self) -> AsyncIterator[list[UpstreamEvent]]:
@@ -48,8 +49,8 @@ class ChatStream:
                     yield batch  # what came before the failure, whether or not it came in the same piece
                 raise
             if batch:
-                self._on_progress()
                 last = batch[-1]
+                self._on_progress(self._newly_written(last))
                 yield batch
             if done and isinstance(last, Finish | Usage):
                 return
@@ -69,6 +70,13 @@ class ChatStream:
         """Free the connection, and with it the slot."""
         self._exchange.close()
 
+    def _newly_written(self, last: UpstreamEvent) -> int:
+        """Return how many tokens came with a batch that ends with `last`."""
+        if not isinstance(last, Counts | Usage):
+            return 0
+        before, self._written = self._written, last.completion_tokens
+        return self._written - before
+
     def _decode(self, decoder: SSEDecoder, data: bytes, batch: list[UpstreamEvent]) -> bool:
         """Add the events that `data` completes to `batch`. Returns whether the end mark was among them."""
         for payload in decoder.feed(data):
@@ -85,7 +93,7 @@ async def open_chat(
     request: GenerationRequest,
     *,
     silence_seconds: float,
-    on_progress: Callable[[], None] = lambda: None,
+    on_progress: Callable[[int], None] = lambda _: None,
     traceparent: str | None = None,
 ) -> ChatStream:
     """Send a request and wait until its answer begins.
@@ -94,7 +102,7 @@ async def open_chat(
         target: Where to send it.
         request: What to send.
         silence_seconds: How long nothing may come, not even a keep-alive comment.
-        on_progress: Called when a batch of events has come.
+        on_progress: Called when a batch of events has come, with the number of tokens in it.
         traceparent: The trace that it belongs to, if any.
 
     Raises:

@@ -19,6 +19,7 @@ from fake_upstream import (
     run,
     say_nothing,
     scenario,
+    sse,
     text,
     usage,
 )
@@ -51,7 +52,14 @@ class Pieces:
 
 
 def stream_of(*pieces: bytes) -> ChatStream:
-    return ChatStream(Target(), cast("Exchange", Pieces(*pieces)), lambda: None)
+    return ChatStream(Target(), cast("Exchange", Pieces(*pieces)), lambda _: None)
+
+
+def counted(content: str, written: int) -> bytes:
+    """Return a chunk that says how many tokens have been written up to here."""
+    timings = {"cache_n": 0, "prompt_n": 5, "predicted_n": written}
+    choice = {"finish_reason": None, "index": 0, "delta": {"content": content}}
+    return sse({"choices": [choice], "object": "chat.completion.chunk", "timings": timings})
 
 
 async def batches_of(stream: ChatStream) -> list[list[UpstreamEvent]]:
@@ -183,3 +191,11 @@ async def test_an_answer_of_another_kind_is_incomplete() -> None:
         stream = await open_chat(upstream.target, REQUEST, silence_seconds=5)
         await is_incomplete(stream)
         stream.close()
+
+
+def test_the_tokens_of_each_batch_are_told_as_they_come() -> None:
+    told: list[int] = []
+    pieces = (ROLE, counted("a", 1), counted("bc", 2) + counted("d", 4), counted("e", 7), finish() + usage(5, 8), DONE)
+    stream = ChatStream(Target(), cast("Exchange", Pieces(*pieces)), told.append)
+    asyncio.run(batches_of(stream))
+    assert told == [1, 3, 3, 1]
