@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from server_supervisor.plan import UnixEndpoint
+from gateway.images.formats import read_picture
+from server_supervisor.plan import TcpEndpoint, UnixEndpoint
 from server_supervisor.probe import open_client
-from snapshot.warm_up import ANSWER_SECONDS, warm_up
+from snapshot.question import Unanswered
+from snapshot.warm_up import ANSWER_SECONDS, IMAGE_PIXELS, warm_up, warm_up_fully
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,3 +96,85 @@ def test_it_leaves_no_connection_open() -> None:
 
     with tempfile.TemporaryDirectory(prefix="wg-") as folder:
         asyncio.run(main(Path(folder) / "llama.sock"))
+
+
+# -- all that a model can be asked for, before a snapshot
+
+
+class _Recorder(BaseHTTPRequestHandler):
+    """Answers chat completions, but for those that hold a refused word, and notes what was asked."""
+
+    def do_POST(self) -> None:
+        self.close_connection = True
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        assert (self.path, self.headers["connection"]) == ("/v1/chat/completions", "close")
+        assert isinstance(self.server, _Recording)
+        self.server.requests.append(request)
+        refused = any(word in json.dumps(request) for word in self.server.refused)
+        self.send_response(400 if refused else 200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+class _Recording(ThreadingHTTPServer):
+    def __init__(self, *refused: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Recorder)
+        self.requests: list[dict[str, Any]] = []
+        self.refused = refused
+
+
+def fully_warmed(*refused: str, images: bool = False) -> list[dict[str, Any]]:
+    """Return what a server is asked that refuses requests with these words."""
+    with _Recording(*refused) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        try:
+            warm_up_fully(TcpEndpoint("127.0.0.1", server.server_port), slots=2, images=images)
+        finally:
+            server.shutdown()
+        return server.requests
+
+
+def test_before_a_snapshot_every_slot_and_every_ability_is_used_and_leaves_no_trace() -> None:
+    one, *side_by_side, prompt, tools, schema, thinking, image = fully_warmed(images=True)
+    assert one["max_tokens"] == 1
+    assert [request["max_tokens"] for request in side_by_side] == [8, 8]
+    assert len(prompt["messages"][0]["content"].split()) > 512
+    assert tools["tools"][0]["function"]["name"]
+    assert schema["response_format"]["type"] == "json_schema"
+    assert thinking["chat_template_kwargs"] == {"enable_thinking": True}
+    picture, words = image["messages"][0]["content"]
+    assert picture["image_url"]["url"].startswith("data:image/png;base64,")
+    assert words == {"type": "text", "text": "Hi"}
+    everything = [one, *side_by_side, prompt, tools, schema, thinking, image]
+    assert {(request["cache_prompt"], request["temperature"]) for request in everything} == {(False, 0)}
+
+
+def test_the_picture_is_one() -> None:
+    url = fully_warmed(images=True)[-1]["messages"][0]["content"][0]["image_url"]["url"]
+    picture = read_picture(base64.b64decode(url.partition(",")[2]), max_pixels=IMAGE_PIXELS**2)
+    assert (picture.width, picture.height) == (IMAGE_PIXELS, IMAGE_PIXELS)
+
+
+def test_there_is_no_image_without_a_projector() -> None:
+    assert "image_url" not in json.dumps(fully_warmed())
+
+
+def test_what_a_model_cannot_do_is_logged_and_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    assert len(fully_warmed("get_weather", "json_schema")) == 7
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "the model cannot be warmed up with tools",
+        "the model cannot be warmed up with a schema",
+    ]
+
+
+def test_a_text_that_is_refused_is_a_failure() -> None:
+    with pytest.raises(Unanswered, match="answers 400"):
+        fully_warmed("Hi")
+
+
+def test_a_server_that_is_not_there_is_a_failure_and_leaves_no_socket() -> None:
+    with tempfile.TemporaryDirectory(prefix="wg-") as folder, pytest.raises(Unanswered, match="does not answer"):
+        warm_up_fully(UnixEndpoint(Path(folder) / "llama.sock"), slots=1, images=False)
