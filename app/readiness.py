@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from server_supervisor.states import Status
     from server_supervisor.supervisor import Supervisor
 
-RETRY_AFTER_SECONDS = {State.STARTING: 2, State.LOADING: 2, State.WARMING: 1, State.BACKOFF: 2}
+RETRY_AFTER_SECONDS = {
+    State.STARTING: 2,
+    State.LOADING: 2,
+    State.WARMING: 1,
+    State.BACKOFF: 2,
+    State.PARKING: 10,  # and then it has to be restored
+    State.PARKED: 5,
+    State.RESTORING: 5,
+}
+PARKED = frozenset({State.PARKING, State.PARKED, State.RESTORING})
 FINAL_RETRY_AFTER_SECONDS = 30
 
 
@@ -45,6 +54,7 @@ def _report(status: Status) -> Report:
     return Report(
         state=status.state.value,
         ready=status.state is State.READY,
+        parked=status.state in PARKED,
         final=status.state in (State.FAILED, State.DRAINING, State.STOPPED),
         generation=status.starts,
         retry_after=RETRY_AFTER_SECONDS.get(status.state, FINAL_RETRY_AFTER_SECONDS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from app.gateway_config import gateway_config
 from app.http_server import base_url, bind, listening
 from app.keys import resolve_keys
 from app.launch import plan_launch
+from app.parking import plan_parking
 from app.readiness import SupervisorReadiness
 from gateway.application import Gateway
 from gateway.upstream.target import Target
@@ -33,6 +35,7 @@ async def serve(settings: Settings) -> None:
     with bind(settings.host, settings.port) as listener, tempfile.TemporaryDirectory(prefix="warmgate-") as runtime_dir:
         with console.progress("checking engine and model"):
             launch, plan, engine = plan_launch(settings, Path(runtime_dir))
+            launch = replace(launch, parking=plan_parking(settings))
         supervisor = Supervisor(launch)
         target = Target.parse(launch.endpoint.url)
         gateway = Gateway(gateway_config(settings, keys, slots=plan.slots), target, SupervisorReadiness(supervisor))

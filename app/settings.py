@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     wedge_seconds: float = Field(
         120, ge=0, description="A server with work to do that shows no sign of life for so long is killed; 0 for never."
     )
+    park_after_seconds: float = Field(
+        0,
+        ge=0,
+        description="After so long without a request the server's GPU memory is given back, until the next one comes; "
+        "0 for never. See `docs/snapshots.md`.",
+    )
     ready_wait_seconds: float = Field(
         60, ge=0, description="How long a request waits for a server that starts or restarts, before 503."
     )

@@ -90,6 +90,7 @@ class Generator:
         with self._explained():
             self._admission.check()
         with self.activity.request():
+            with self.activity.request():
             await self._prompt_check.check(request)
 
     @contextlib.asynccontextmanager

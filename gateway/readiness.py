@@ -18,6 +18,8 @@ class Report:
     Attributes:
         state: One word from a small set, for people and metrics.
         ready: Whether requests are answered now.
+        parked: Whether it is not ready only because nobody has asked for long: the next request is held, and answered
+            within seconds.
         final: Whether it will never be ready without somebody's help: then waiting makes no sense.
         generation: Changes when another server process has become ready: what was learnt of the old one is stale.
         retry_after: Whole seconds after which a client may try again, while it is not ready.
@@ -29,6 +31,7 @@ class Report:
 
     state: str
     ready: bool
+    parked: bool = False
     final: bool = False
     generation: int = 0
     retry_after: int = 1

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from app.commands.options import (  # noqa: TC001 -- typer reads the annotations
     Host,
     LlamaServer,
@@ -21,6 +25,10 @@ def serve(
     host: Host = None,
     port: Port = None,
     log_level: LogLevel = None,
+    park_after: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="Give the GPU memory back after so long without a request."),
+    ] = None,
 ) -> None:
     """Run llama-server and the gateway before it, in one process."""
     from app.console import set_up_logging
@@ -36,6 +44,7 @@ def serve(
         host=host,
         port=port,
         log_level=log_level,
+        park_after_seconds=park_after,
     )
     set_up_logging(settings.log_level)
     run(serve_until_stopped(settings))

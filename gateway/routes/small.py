@@ -67,27 +67,27 @@ def health_router(readiness: Readiness) -> APIRouter:
     @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz")
     async def readyz() -> JSONResponse:
-        """Say whether requests are answered now: 200, or 503 with `Retry-After`."""
+        """Say whether requests are answered now, or by a parked server soon: 200, or 503 with `Retry-After`."""
         report = readiness.report()
-        return _by_readiness(report, {"status": _status(ready=report.ready), "state": report.state})
+        return _by_readiness(report, {"status": _status(report), "state": report.state})
 
     @router.head("/health", include_in_schema=False)
     @router.get("/health")
     async def health() -> JSONResponse:
         """Say what state the model server is in, since when, and why it failed last."""
         report = readiness.report()
-        body = {"status": _status(ready=report.ready), "state": report.state, **report.detail}
+        body = {"status": _status(report), "state": report.state, **report.detail}
         return _by_readiness(report, body)
 
     return router
 
 
-def _status(*, ready: bool) -> str:
-    return "ok" if ready else "unavailable"
+def _status(report: Report) -> str:
+    return "ok" if report.ready or report.parked else "unavailable"
 
 
 def _by_readiness(report: Report, body: dict[str, Any]) -> JSONResponse:
-    if report.ready:
+    if report.ready or report.parked:  # who sends requests only to what is ready would never wake it
         return JSONResponse(body)
     return JSONResponse(body, status_code=503, headers={"retry-after": str(report.retry_after)})
 
