@@ -90,7 +90,6 @@ class Generator:
         with self._explained():
             self._admission.check()
         with self.activity.request():
-            with self.activity.request():
             await self._prompt_check.check(request)
 
     @contextlib.asynccontextmanager
@@ -126,8 +125,7 @@ class Generator:
                 with contextlib.closing(answer):
                     await answer.begin()
                     record.begun = record.begun or time.perf_counter()
-                    assert model is not None  # noqa: S101 -- what has begun was begun by a model
-                    yield model, answer
+                    yield model or await self._catalog.current(), answer
 
     async def ask(
         self, question: Callable[[Target, float], Awaitable[T]], record: RequestRecord

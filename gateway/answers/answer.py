@@ -4,6 +4,8 @@ An attempt that llama-server cannot read to its end, or that lost a part of its 
 call of it has been sent: a thought may have been, and the next attempt then thinks on. One that thought and then said
 nothing is asked for its answer, without thinking. Nothing that was sent is ever contradicted.
 
+Where a call is required, an answer that cannot be read even then is one without a call: the call is asked for.
+
 All attempts share one budget of thought and, of what is sent, one `max_tokens`.
 """
 
@@ -15,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.answers.attempt import Attempt
-from gateway.answers.repair import Repairer
+from gateway.answers.repair import Repairer, ThinksInstead
 from gateway.errors import GatewayError, MalformedAnswer, UpstreamFailed, UpstreamSilent, UpstreamUnreachable
 from gateway.events import Finish, PromptRead, ReasoningDelta, TextDelta, ToolCall, Usage
 from gateway.observation.record import AttemptRecord, RequestRecord
@@ -90,7 +92,7 @@ class Answer:
         self.report = CallReport()
         self._record = record or RequestRecord()
         self._step = AttemptRecord()  # of the present stream
-        self._stream: ChatStream | None = None
+        self._stream: ChatStream | None = None  # None for an answer that stays unreadable
         self._attempt: Attempt | None = None  # what is being read
         self._attempts = 0
         self._past = Usage(0, 0)  # what earlier attempts took
@@ -155,7 +157,8 @@ class Answer:
             return
 
     async def _read(self, attempt: Attempt) -> AsyncIterator[Sequence[Event]]:
-        assert self._stream is not None  # noqa: S101 -- `begin` comes first
+        if self._stream is None:
+            return
         async for upstream in self._stream.batches():
             if self._step.first_piece is None:
                 self._step.first_piece = time.perf_counter()
@@ -204,7 +207,14 @@ class Answer:
         self._kept = 0
 
     def _may_try_again(self, error: UpstreamFailed) -> bool:
-        return self._attempts < _most_attempts(error) and (self._restartable or not self._has_said)
+        """Return whether there is another attempt, or another way to the call that was required."""
+        more = self._attempts < _most_attempts(error) or (isinstance(error, MalformedAnswer) and self._must_call)
+        return more and (self._restartable or not self._has_said)
+
+    @property
+    def _must_call(self) -> bool:
+        toolbox, mode = self._request.toolbox, self._request.call_handling.mode
+        return toolbox is not None and toolbox.must_call and mode is Mode.REPAIR
 
     def _is_thought_only(self, attempt: Attempt, guard: CallGuard | None) -> bool:
         """Return whether the model stopped by itself after a thought, with nothing said, and is to say something."""
@@ -234,6 +244,9 @@ class Answer:
         """Open an attempt. One that llama-server cannot read may fail at once, instead of in its stream."""
         while True:
             self._planned = request
+            if self._attempts == MOST_ATTEMPTS and self._must_call:
+                self._stream = None
+                return
             self._attempts += 1
             try:
                 await self._open_step("answer", request)
@@ -294,6 +307,8 @@ class Answer:
             async for upstream in stream.batches():
                 self._step.first_piece = self._step.first_piece or time.perf_counter()
                 said += [event.text for event in attempt.feed(upstream) if isinstance(event, TextDelta)]
+                if attempt.overthinks and request.thinking.enabled:
+                    raise ThinksInstead
         except GatewayError as error:
             self._note_failure(error)
             raise

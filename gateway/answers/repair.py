@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.errors import InvalidRequest, ToolCallInvalid, UpstreamFailed, UpstreamSilent, UpstreamUnreachable
 from gateway.events import ToolCall
+from gateway.thinking import OFF
 from gateway.toolcalls import asking
 from gateway.toolcalls.grammar_schema import TIGHT, WIDE, Bounds
 from gateway.toolcalls.normalise import normalise
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.toolcalls.toolbox import Tool, Toolbox
 
     Ask = Callable[[GenerationRequest, AttemptKind], Awaitable[str]]
-    """Asks the model, says what for, and returns its text."""
+    """Asks the model, says what for, and returns its text. Raises `ThinksInstead` as soon as it is thought."""
 
 MOST_ASKED: Final = 64
 """So often is the model asked again for one answer: each time takes a turn of the slot that others wait for."""
@@ -73,8 +74,21 @@ def _power_of_two(number: int) -> int:
     return 1 << max(0, number - 1).bit_length()
 
 
+class ThinksInstead(Exception):
+    """The answer begins with a thought, though there is no budget for one.
+
+    Gemma 4's grammar leaves room for a thought before the JSON. One that is opened by its token is ended at once; a
+    model that writes noise spells the mark in letters, which llama-server takes for a thought but does not count, and
+    never ends it (b11549).
+    """
+
+
 class Repairer:
-    """Asks the model again, for one answer's calls."""
+    """Asks the model again, for one answer's calls.
+
+    A model that thinks instead is asked anew with thought switched off, for something short. So the grammar has no
+    room for one any more, but the prompt is computed again: it begins otherwise.
+    """
 
     def __init__(self, request: GenerationRequest, toolbox: Toolbox, ask: Ask, report: CallReport) -> None:
         self._request = request
@@ -82,6 +96,7 @@ class Repairer:
         self._toolbox = toolbox
         self._ask = ask
         self._report = report
+        self._thinks = False  # instead of answering
 
     async def mend(self, broken: Normalised) -> ToolCall:
         """Return a valid call in the place of a broken one, with its id.
@@ -110,11 +125,15 @@ class Repairer:
         if len(self._toolbox.tools) == 1:
             return next(iter(self._toolbox.tools.values()))
         question = asking.ask_which_tool(self._request, self._toolbox, said, temperature=self._handling.temperature)
-        for _ in range(self._handling.most_repairs):
+        left = self._handling.most_repairs
+        while left:
             try:
                 text = await self._text(question, "choice")
+            except ThinksInstead:
+                continue
             except _Refused as refused:
                 raise self._give_up(f"{why} {refused}") from None
+            left -= 1
             if text is not None and (tool := asking.read_choice(self._toolbox, text)) is not None:
                 return tool
         raise self._give_up(why)
@@ -125,10 +144,12 @@ class Repairer:
         """Ask for a call's arguments until they are valid; at last for something short, which is sure to end."""
         left, step, why = self._handling.most_repairs, 0, ""
         while left and step < len(ladder):
-            if left == 1:
+            if left == 1 or self._thinks:
                 step = max(step, 1)
             try:
                 text = await self._text(self._question(tool, said, broken, ladder[step]), "repair")
+            except ThinksInstead:
+                continue
             except _Refused as refused:  # it may take a plainer grammar, or a prompt without the broken call in it
                 step, why, broken, said = step + 1, str(refused), None, ""
                 continue
@@ -156,13 +177,17 @@ class Repairer:
         """Return what the model answers, or None if that broke off or cannot be read.
 
         Raises:
+            ThinksInstead: It does; from now on it is asked with thought switched off, so that this comes once only.
             _Refused: The server does not take the question, or has been asked too often.
             GatewayError: There is no server, or it has been waited for long enough.
         """
         if self._report.asked_again >= MOST_ASKED:
             raise _Refused(f"the model was asked {MOST_ASKED} times for this answer's calls.")
         try:
-            return await self._ask(question, kind)
+            return await self._ask(replace(question, thinking=OFF) if self._thinks else question, kind)
+        except ThinksInstead:
+            self._thinks = True
+            raise
         except (UpstreamSilent, UpstreamUnreachable):
             raise
         except UpstreamFailed:

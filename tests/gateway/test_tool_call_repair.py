@@ -8,7 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from driving import Client, client_of, make_gateway, outcomes, samples
+from driving import (
+    Client,
+    client_of,
+    make_gateway,
+    outcomes,
+    samples,
+    tokens,
+)
 from fake_upstream import (
     CHAT,
     DONE,
@@ -56,6 +63,7 @@ TOOLS = [
     {"type": "function", "function": {"name": "switch", "parameters": SWITCH}},
 ]
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "tools": TOOLS}
+MALFORMED = "The model produced output that does not match the expected peg-gemma4 format"
 GOOD, BAD = '{"minutes":5}', '{"minutes":"five"}'
 
 
@@ -145,16 +153,17 @@ async def test_a_broken_call_is_asked_for_again_in_its_place_with_its_id(stream:
         assert [message["role"] for message in again["messages"][1:]] == ["assistant", "tool"]
         assert 'minutes: "five" is not of type "integer"' in again["messages"][2]["content"]
         found = samples(gateway)
-        route = "route=chat_completions"
-        assert {name: count for name, count in found.items() if "tool_call" in name} == {
-            f"warmgate_tool_calls_total{{outcome=valid,{route}}}": 1,
-            f"warmgate_tool_calls_total{{outcome=repaired,{route}}}": 1,
-            f"warmgate_tool_calls_total{{outcome=normalized,{route}}}": 1,
+        model, route = "model=fake-model", "route=chat_completions"
+        assert {name: count for name, count in found.items() if "tool_call" in name and "_bucket" not in name} == {
+            f"warmgate_tool_calls_total{{{model},outcome=valid,{route}}}": 1,
+            f"warmgate_tool_calls_total{{{model},outcome=repaired,{route}}}": 1,
+            f"warmgate_tool_calls_total{{{model},outcome=normalized,{route}}}": 1,
             "warmgate_tool_call_normalizations_total{rule=quoted}": 1,
-            f"warmgate_tool_call_repairs_total{{{route}}}": 1,
+            f"warmgate_tool_call_repairs_total{{{model},{route}}}": 1,
+            f"warmgate_tool_call_attempts_count{{{model},{route}}}": 1,
+            f"warmgate_tool_call_attempts_sum{{{model},{route}}}": 2,
         }
-        assert found["warmgate_tokens_total{kind=repair}"] == 3
-        assert found["warmgate_tokens_total{kind=completion}"] == 13
+        assert (tokens(gateway)["repair"], tokens(gateway)["answer"]) == (3, 10)
 
 
 @BOTH
@@ -195,7 +204,9 @@ async def test_a_call_that_stays_broken_is_refused_and_not_shown(stream: bool) -
         }
         assert (told.calls, told.finish, told.handled) == ([], None, "refused; attempts=3")
         assert outcomes(gateway) == {"chat_completions tool_call_invalid": 1}
-        assert samples(gateway)["warmgate_tool_calls_total{outcome=refused,route=chat_completions}"] == 1
+        assert (
+            samples(gateway)["warmgate_tool_calls_total{model=fake-model,outcome=refused,route=chat_completions}"] == 1
+        )
         assert samples(gateway)["warmgate_requests_in_flight"] == 0
 
 
@@ -261,6 +272,49 @@ async def test_the_model_is_not_asked_for_ever() -> None:
         assert (told.status, told.error["code"]) == (502, "tool_call_invalid")
         assert "It could not be asked for again: the model was asked 64 times" in told.error["message"]
         assert told.handled == f"refused; attempts={1 + MOST_ASKED}"
+
+
+# -- a model that thinks where the grammar leaves room for it
+
+
+@BOTH
+@scenario
+async def test_a_model_that_thinks_instead_is_cut_short_and_asked_with_thought_switched_off(stream: bool) -> None:
+    noise = stall(ROLE, thought("the of and"))
+    async with FakeUpstream().listening() as upstream:
+        upstream.plan += [calls(("timer", BAD)), noise, says('{"minutes":', "length"), says(GOOD)]
+        told = await ask(make_gateway(upstream), stream=stream)
+        assert (told.calls, told.thought) == ([("call_id0", "timer", GOOD)], "")
+        assert told.handled == "repaired; attempts=4"  # two beside the one that was cut short
+        cut, *after = upstream.calls[1:]
+        await cut.hung_up.wait()
+        assert [call.body["chat_template_kwargs"] for call in (cut, *after)] == [
+            {"enable_thinking": True},
+            *[{"enable_thinking": False}] * 2,
+        ]
+        assert after[0].body["messages"] == cut.body["messages"]
+        assert formats(upstream) == [grammar_schema(TIMER, bounds) for bounds in (WIDE, TIGHT, TIGHT)]
+
+
+@BOTH
+@scenario
+async def test_one_that_thinks_instead_of_choosing_is_not_given_room_again(stream: bool) -> None:
+    async with FakeUpstream().listening() as upstream:
+        upstream.plan += [says("Sure."), stall(ROLE, thought("the")), says("no"), says('"timer"'), says(GOOD)]
+        told = await ask(make_gateway(upstream), stream=stream, tool_choice="required")
+        assert [call[1:] for call in told.calls] == [("timer", GOOD)]
+        switches = [call.body["chat_template_kwargs"]["enable_thinking"] for call in upstream.calls]
+        assert switches == [True, True, False, False, False]
+
+
+@BOTH
+@scenario
+async def test_one_that_thinks_even_so_is_not_cut_short(stream: bool) -> None:
+    thinks = answer(ROLE, thought("Hm."), text(GOOD), finish(), usage(), DONE)
+    async with FakeUpstream(default=thinks).listening() as upstream:
+        upstream.plan.append(calls(("timer", BAD)))
+        told = await ask(make_gateway(upstream), stream=stream)
+        assert (told.calls, told.handled) == ([("call_id0", "timer", GOOD)], "repaired; attempts=3")
 
 
 # -- choice
@@ -329,6 +383,36 @@ async def test_a_required_call_that_does_not_come_even_then_is_refused(stream: b
 
 
 @BOTH
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        refuse_with(500, "server_error", MALFORMED),
+        answer(ROLE, thought("Hm."), error_event(MALFORMED)),
+        answer(ROLE, call_begins(0, "a", "timer"), call_goes_on(0, BAD), error_event(MALFORMED)),
+    ],
+    ids=["at once", "in its thought", "after a broken call"],
+)
+@scenario
+async def test_a_required_call_is_made_where_the_answer_stays_unreadable(unreadable: Behaviour, stream: bool) -> None:
+    async with FakeUpstream().listening() as upstream:
+        upstream.plan += [*[unreadable] * 3, says('"timer"'), says(GOOD)]
+        gateway = make_gateway(upstream)
+        told = await ask(gateway, stream=stream, tool_choice="required")
+        assert [call[1:] for call in told.calls] == [("timer", GOOD)]
+        assert (told.status, told.finish, told.handled) == (200, "tool_calls", "repaired; attempts=3")
+        assert len(upstream.calls) == 5
+        assert outcomes(gateway) == {"chat_completions ok": 1}
+
+
+@BOTH
+@scenario
+async def test_an_unreadable_answer_that_needs_no_call_is_an_error_as_ever(stream: bool) -> None:
+    async with FakeUpstream(default=answer(ROLE, error_event(MALFORMED))).listening() as upstream:
+        told = await ask(make_gateway(upstream), stream=stream)
+        assert (told.status, told.error["code"], len(upstream.calls)) == (502, "malformed_answer", 3)
+
+
+@BOTH
 @scenario
 async def test_a_call_that_max_tokens_cut_off_is_left_out(stream: bool) -> None:
     async with FakeUpstream().listening() as upstream:
@@ -351,7 +435,7 @@ async def test_a_call_that_max_tokens_cut_off_is_left_out(stream: bool) -> None:
     [
         break_off(ROLE, text('{"min')),
         answer(ROLE, error_event()),
-        refuse_with(500, "server_error", "does not match the expected peg-gemma4 format"),
+        refuse_with(500, "server_error", MALFORMED),
     ],
 )
 @scenario
@@ -430,7 +514,9 @@ async def test_an_answer_that_begins_anew_forgets_what_became_of_its_calls() -> 
         gateway = make_gateway(upstream)
         told = await ask(gateway, stream=False)
         assert (told.calls, told.handled) == ([("call_id0", "timer", GOOD)], "normalized; attempts=1")
-        assert "warmgate_tool_calls_total{outcome=valid,route=chat_completions}" not in samples(gateway)
+        assert "warmgate_tool_calls_total{model=fake-model,outcome=valid,route=chat_completions}" not in samples(
+            gateway
+        )
 
 
 # -- who wants what
