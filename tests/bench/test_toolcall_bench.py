@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from bench.random_model import Q8_0, Header, make_random_model
+from bench.toolcall_results import Question, ResultLog
 from bench.toolcall_table import REFUSED, VALID, Result, broken, table
-from bench.toolcalls import outcome
+from bench.toolcalls import OutOfTime, ask, outcome
 from contract.scenes import MODEL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TIMER = {"name": "timer", "parameters": {"type": "object", "properties": {"minutes": {"type": "integer"}}}}
+TIMER = {
+    "name": "timer",
+    "description": "Wakes.",
+    "parameters": {"type": "object", "properties": {"minutes": {"type": "integer"}}},
+}
 PAIRS = [
     (Result("no call", 1.0, 10), Result(VALID, 2.0, 30, 2)),
     (Result("invalid call", 1.0, 10), Result(VALID, 2.0, 30, 2)),
@@ -61,6 +68,35 @@ def test_a_call_is_held_against_the_schema_of_the_client(name: str, arguments: s
 )
 def test_an_answer_without_a_call_is_told_apart(status: int, body: dict[str, Any], expected: str) -> None:
     assert outcome(status, body, TIMER) == expected
+
+
+def test_answers_are_kept_line_by_line_and_a_run_goes_on_from_them(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    first = ResultLog(path)
+    for tool, pair in zip("abcd", PAIRS, strict=True):
+        first.add(Question("tiny", "named", tool), pair)
+    with path.open("a") as lines:
+        lines.write('{"model": "tiny", "tool_ch')  # a run that was killed
+    second = ResultLog(path)
+    assert second.runs() == {("tiny", "named"): PAIRS}
+    second.add(Question("tiny", "required", "a"), PAIRS[0])
+    assert ResultLog(path).pairs == {**first.pairs, Question("tiny", "required", "a"): PAIRS[0]}
+
+
+def test_without_a_file_answers_are_only_remembered() -> None:
+    log = ResultLog()
+    log.add(Question("tiny", "named", "a"), PAIRS[0])
+    assert log.runs() == {("tiny", "named"): PAIRS[:1]}
+
+
+def test_an_answer_that_the_time_does_not_suffice_for_does_not_count() -> None:
+    def late(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("late", request=request)
+
+    with httpx.Client(transport=httpx.MockTransport(late), base_url="http://llama-server") as client:
+        assert ask(client, TIMER, "named", time.monotonic() + 1000).outcome == "ReadTimeout"
+        with pytest.raises(OutOfTime):
+            ask(client, TIMER, "named", time.monotonic())
 
 
 def test_a_random_model_keeps_all_but_its_weights(tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
 """Calls of tools that must be made: valid, refused or broken, asked of llama-server directly and through the gateway.
 
 Run by `make bench SUITE=toolcalls`. One question for each schema of the corpus, with `tool_choice` "required" and with
-the tool named; which way is asked first takes turns. Fails if the gateway lets anything else through than valid calls
-and refusals.
+the tool named; which way is asked first takes turns. The time that it may take is looked at within a question, too,
+and what it cuts short is not counted. Fails if the gateway lets anything else through than valid calls and refusals.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import contextlib
 import json
 import re
 import sys
@@ -16,24 +16,28 @@ import tempfile
 import time
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import jsonschema_rs
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.random_model import make_random_model
-from bench.toolcall_table import REFUSED, VALID, Pair, Result, broken, figures, table
+from bench.toolcall_results import Question, ResultLog
+from bench.toolcall_table import REFUSED, VALID, Result, broken, table
 from conftest import KEY, Warmgate
 from contract.scenes import MODEL, SERVED
 
 from gateway.toolcalls.schemas import compile_schema
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
 TOOLS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "schemas" / "schemas.json").read_text())
 MODELS = ("smollm2", "contract", "random")
 CHOICES = ("required", "named")
 MOST_TOKENS = 256
-TIMEOUT_SECONDS = 300
+TIMEOUT_SECONDS = 600
 HEADER = "x-warmgate-tool-calls"
 
 
@@ -50,14 +54,33 @@ def question(tool: dict[str, Any], choice: str) -> dict[str, Any]:
     }
 
 
-def ask(client: httpx.Client, tool: dict[str, Any], choice: str) -> Result:
-    """Ask, and say what a client got."""
-    began = time.perf_counter()
+class OutOfTime(Exception):
+    """The time for the benchmark was over before the answer came: it says nothing about the answer."""
+
+
+def ask(client: httpx.Client, tool: dict[str, Any], choice: str, ends: float) -> Result:
+    """Ask, and say what a client got.
+
+    Args:
+        client: Of llama-server, or of the gateway.
+        tool: What is to be called.
+        choice: How that is said.
+        ends: When the benchmark's time is over, as `time.monotonic` counts.
+
+    Raises:
+        OutOfTime: It is.
+    """
+    began = time.monotonic()
+    timeout = min(TIMEOUT_SECONDS, ends - began)
+    if timeout <= 0:
+        raise OutOfTime
     try:
-        response = client.post("/v1/chat/completions", json=question(tool, choice))
+        response = client.post("/v1/chat/completions", json=question(tool, choice), timeout=timeout)
     except httpx.HTTPError as error:
-        return Result(type(error).__name__, time.perf_counter() - began)
-    seconds = time.perf_counter() - began
+        if time.monotonic() >= ends:
+            raise OutOfTime from None
+        return Result(type(error).__name__, time.monotonic() - began)
+    seconds = time.monotonic() - began
     attempts = re.search(r"attempts=(\d+)", response.headers.get(HEADER, ""))
     body = response.json()
     return Result(
@@ -90,57 +113,51 @@ def is_valid(call: dict[str, Any], tool: dict[str, Any]) -> bool:
     return call["name"] == tool["name"] and accepted
 
 
-def measure(served: tuple[str, ...], tools: list[dict[str, Any]], seconds: float) -> dict[str, list[Pair]]:
-    """Ask for a call of each tool, both ways, until the time is over; by choice."""
-    found: dict[str, list[Pair]] = {choice: [] for choice in CHOICES}
+@contextlib.contextmanager
+def contenders(served: Sequence[str]) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+    """Serve a model; yield clients of the llama-server directly, and of the gateway before it."""
     gate = Warmgate("serve", "--port", "0", *served, env={"WARMGATE_API_KEYS": f"bench:{KEY}"}).ready()
     try:
         engine = gate.engine().cmdline()
         transport = httpx.HTTPTransport(uds=engine[engine.index("--host") + 1])
-        with (
-            httpx.Client(transport=transport, base_url="http://llama-server", timeout=TIMEOUT_SECONDS) as direct,
-            gate.client() as through,
-        ):
-            through.timeout = httpx.Timeout(TIMEOUT_SECONDS)
-            ends = time.monotonic() + seconds
-            for turn, tool in enumerate(tools):
-                for choice in CHOICES:
-                    if time.monotonic() > ends:
-                        return found
-                    # who comes second finds the prompt in the server's cache
-                    order = (direct, through) if turn % 2 == 0 else (through, direct)
-                    by_way = {client: ask(client, tool, choice) for client in order}
-                    found[choice].append((by_way[direct], by_way[through]))
+        with httpx.Client(transport=transport, base_url="http://llama-server") as direct, gate.client() as through:
+            yield direct, through
     finally:
         gate.end()
-    return found
+
+
+def measure(model: str, served: Sequence[str], tools: Sequence[dict[str, Any]], log: ResultLog, seconds: float) -> None:
+    """Ask for a call of each tool in both ways, unless the log has it already, until the time is over."""
+    with contenders(served) as (direct, through), contextlib.suppress(OutOfTime):
+        ends = time.monotonic() + seconds
+        for turn, tool in enumerate(tools):
+            # who comes second finds the prompt in the server's cache
+            order = (direct, through) if turn % 2 == 0 else (through, direct)
+            for choice in CHOICES:
+                asked = Question(model, choice, tool["name"])
+                if asked not in log.pairs:
+                    by_way = {client: ask(client, tool, choice, ends) for client in order}
+                    log.add(asked, (by_way[direct], by_way[through]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--limit", type=int, default=len(TOOLS), help="how many of the schemas")
     parser.add_argument("--seconds", type=float, default=3600, help="how long at most; the models share it")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
-    parser.add_argument("--json", type=Path, help="where to write every result as JSON")
+    parser.add_argument("--models", nargs="*", choices=MODELS, default=MODELS, help="none: only print the table")
+    parser.add_argument("--results", type=Path, help="where to write each answer when it has come, and go on from")
     args = parser.parse_args()
     # drawn and not the first ones, so that a run that is cut short is a fair sample
     tools = Random(1).sample(TOOLS, min(args.limit, len(TOOLS)))
-    runs: dict[tuple[str, str], list[Pair]] = {}
+    log = ResultLog(args.results)
     with tempfile.TemporaryDirectory() as folder:
         random = Path(folder) / "random.gguf"
         make_random_model(MODEL, random)
         served = {"smollm2": (), "contract": SERVED, "random": ("--model", str(random), *SERVED[2:])}
         for model in args.models:
-            found = measure(served[model], tools, args.seconds / len(args.models))
-            runs |= {(model, choice): pairs for choice, pairs in found.items()}
+            measure(model, served[model], tools, log, args.seconds / len(args.models))
+    runs = log.runs()
     print(table(runs))
-    if args.json:
-        report = [
-            {"model": model, "tool_choice": choice, **figures(pairs)}
-            | {"results": [[dataclasses.asdict(result) for result in pair] for pair in pairs]}
-            for (model, choice), pairs in runs.items()
-        ]
-        args.json.write_text(json.dumps(report, indent=1))
     if failed := sum(broken(pairs) for pairs in runs.values()):
         sys.exit(f"{failed} answers through the gateway were neither valid nor refused")
 
