@@ -36,6 +36,7 @@ class Admission:
 
     Attributes:
         slots: How many requests may be in flight.
+        max_waiting: How many more may wait.
         in_flight: How many are.
         waiting: How many wait for a slot.
     """
@@ -44,7 +45,7 @@ class Admission:
         self.slots = slots
         self.in_flight = 0
         self.waiting = 0
-        self._max_waiting = max_waiting
+        self.max_waiting = max_waiting
         self._max_wait_seconds = max_wait_seconds
         self._queues: dict[str, deque[Turn]] = {}  # by key; none of them is empty
         self._keys: deque[str] = deque()  # the same keys, in the order of their turns
@@ -99,7 +100,7 @@ class Admission:
         """
         if self._closed is not None:
             raise self._closed
-        if not self._is_free and self.waiting >= self._max_waiting and not again:
+        if not self._is_free and self.waiting >= self.max_waiting and not again:
             raise Overloaded(f"{self.waiting} requests wait already; try again later.", retry_after=self._retry_after())
 
     @property

@@ -23,16 +23,18 @@ from gateway.generation import Generator, Limits
 from gateway.images.policy import ImagePolicy
 from gateway.images.resolving import Images
 from gateway.metrics import Metrics
+from gateway.observation.history import History
 from gateway.observation.identity import identify
 from gateway.observation.observers import Observers
 from gateway.observation.record import RequestRecord
-from gateway.routes import asgi
+from gateway.routes import asgi, page
 from gateway.routes.cold_start_header import ColdStart
 from gateway.routes.count_tokens import CountTokensRoute
 from gateway.routes.embeddings import EmbeddingsRoute
 from gateway.routes.generation import Engine, GenerationRoute
 from gateway.routes.openapi import document_data_path
-from gateway.routes.small import health_router, metrics_router, models_router, welcome_router
+from gateway.routes.small import health_router, metrics_router, models_router
+from gateway.routes.status import StatusBoard, status_router
 from gateway.thinking import ThinkingPolicy
 from gateway.thoughts.seal import SecretSeal, ThoughtSeal
 from gateway.toolcalls.policy import ToolCallPolicy
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
 
 Route = GenerationRoute | EmbeddingsRoute | CountTokensRoute
 
-OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/health"})
+OPEN_PATHS = page.PATHS | {"/livez", "/readyz", "/health", "/status"}
 BROWSER_PATHS = frozenset({"/docs", "/openapi.json"})
 BASIC_CHALLENGE = (b"www-authenticate", b'Basic realm="warmgate: any name, and a key as password"')
 
@@ -125,7 +127,8 @@ class Gateway:
         catalog = Catalog(target, readiness)
         self._upstream_metrics = UpstreamMetrics(target, readiness, config.scrape_seconds)
         self._metrics = Metrics(readiness, admission, self._upstream_metrics)
-        self._observers = Observers((self._metrics, *observers))
+        history = History()
+        self._observers = Observers((self._metrics, history, *observers))
         self._generator = Generator(
             target,
             readiness,
@@ -152,7 +155,14 @@ class Gateway:
             **{dialect.path: GenerationRoute(dialect, engine) for dialect in _dialects(config)},
         }
         self._api = _api(self._lifespan)
-        routers = (welcome_router(), health_router(readiness), models_router(catalog), metrics_router(self._metrics))
+        board = StatusBoard(readiness, admission, catalog, self._generator.activity.throughput, history)
+        routers = (
+            page.page_router(),
+            status_router(board, config.keys),
+            health_router(readiness),
+            models_router(catalog),
+            metrics_router(self._metrics),
+        )
         for router in routers:
             self._api.include_router(router)
 

@@ -1,11 +1,11 @@
-"""Welcome, health, models and metrics: small, not hot, and so on FastAPI."""
+"""Health, models and metrics: small, not hot, and so on FastAPI."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
 
 from gateway.errors import NotFound
 
@@ -15,43 +15,6 @@ if TYPE_CHECKING:
     from gateway.upstream.catalog import Catalog, ModelInfo
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-WELCOME = {
-    "name": "warmgate",
-    "description": "A private LLM endpoint that speaks OpenAI's API. Bring your key.",
-    "base_url": "/v1",
-    "docs": "/docs",
-    "health": "/health",
-}
-WELCOME_PAGE = f"""\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>warmgate</title>
-<style>body {{ font: 1.1em/1.5 system-ui, sans-serif; max-width: 34em; margin: 15vh auto; padding: 0 1em }}</style>
-<h1>warmgate</h1>
-<p>{WELCOME["description"]}</p>
-<p>Point a client's base URL at <code>/v1</code> of this address. <a href="/docs">The API is described here</a>
-(any user name, a key as password), and <a href="/health">here is how the server does</a>.</p>
-</html>
-"""
-
-
-def welcome_router() -> APIRouter:
-    """Return the root, where people and some clients knock first. It needs no key and tells nothing private."""
-    router = APIRouter(include_in_schema=False)
-
-    @router.head("/")
-    @router.get("/")
-    async def welcome(request: Request) -> Response:
-        """Say what this is: a page for a browser, JSON for a program."""
-        if "text/html" in request.headers.get("accept", ""):
-            return HTMLResponse(WELCOME_PAGE)
-        return JSONResponse(WELCOME)
-
-    return router
 
 
 def health_router(readiness: Readiness) -> APIRouter:

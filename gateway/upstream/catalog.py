@@ -75,6 +75,11 @@ class Catalog:
         self._known: tuple[int, ModelInfo] | None = None
         self._asking = asyncio.Lock()
 
+    @property
+    def known(self) -> ModelInfo | None:
+        """What the last server was that was asked; None before the first."""
+        return self._known[1] if self._known is not None else None
+
     async def current(self) -> ModelInfo:
         """Return what the present server is.
 

@@ -34,6 +34,7 @@ def references(node: Any) -> Iterator[str]:
 def test_every_route_is_described_once() -> None:
     paths = document()["paths"]
     assert {path: sorted(methods) for path, methods in paths.items()} == {
+        "/status": ["get"],
         "/livez": ["get"],
         "/readyz": ["get"],
         "/health": ["get"],
