@@ -1,7 +1,8 @@
 """What it costs to look at tool calls when all are valid: answers with `x-warmgate-tool-calls: off`, and without it.
 
-Run by `make bench SUITE=guard`. The contract model streams a long text with a tool declared, and a long valid call; the
-two ways take turns. Prints medians with their quartiles and the ratio of the medians; ratios are what to quote.
+Run by `make bench SUITE=guard`. The contract model streams a long text with a tool declared, and a long valid call. A
+round asks both ways, and which is asked first takes turns. Prints medians with their quartiles: of both ways, and of
+the ratios within the rounds, which are what to quote: what slows the machine down for a while slows both.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from conftest import KEY, Warmgate
 from contract.scenes import SERVED, tools
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import httpx
 
 OFF = {"x-warmgate-tool-calls": "off"}
@@ -28,6 +31,10 @@ ASKED = {"text": ("[scene: count]", "get_weather"), "call": ("[scene: long-call]
 class Reading(NamedTuple):
     first_piece_ms: float
     tokens_per_second: float
+
+
+Pair = tuple[Reading, Reading]
+"""One round: with `off`, and without."""
 
 
 def ask(client: httpx.Client, kind: str, headers: dict[str, str]) -> Reading:
@@ -59,9 +66,24 @@ def is_said(delta: dict[str, Any]) -> bool:
     return bool(delta.get("content") or delta.get("tool_calls"))
 
 
-def summary(values: list[float]) -> str:
-    low, middle, high = statistics.quantiles(values, n=4)
-    return f"{middle:9.1f}  [{low:.1f} .. {high:.1f}]"
+def pair(client: httpx.Client, kind: str, turn: int) -> Pair:
+    """Ask both ways, and return the reading without a look at the calls, then that with one."""
+    readings = {on: ask(client, kind, {} if on else OFF) for on in ((False, True) if turn % 2 == 0 else (True, False))}
+    return readings[False], readings[True]
+
+
+def summary(values: Sequence[float], digits: int = 1) -> str:
+    """Return the median and the quartiles."""
+    low, middle, high = (f"{value:.{digits}f}" for value in statistics.quantiles(values, n=4))
+    return f"{middle} [{low} .. {high}]"
+
+
+def lines(kind: str, pairs: Sequence[Pair]) -> Iterator[str]:
+    """Yield what is printed of the answers of one kind."""
+    for name in Reading._fields:
+        off, on = ([getattr(reading, name) for reading in side] for side in zip(*pairs, strict=True))
+        ratios = [after / before for before, after in zip(off, on, strict=True)]
+        yield f"  {kind}: {name:18} off {summary(off)}   on {summary(on)}   ratio {summary(ratios, 3)}"
 
 
 def main() -> None:
@@ -69,20 +91,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50, help="two at least")
     rounds = parser.parse_args().rounds
     gate = Warmgate("serve", "--port", "0", *SERVED, env={"WARMGATE_API_KEYS": f"bench:{KEY}"}).ready()
-    pairs = {}
+    print(f"{rounds} rounds, one stream; median [quartiles]")
     try:
         with gate.client() as client:
             for kind in ASKED:
                 ask(client, kind, OFF)  # the prompt is in the server's cache from here on
-                pairs[kind] = [(ask(client, kind, OFF), ask(client, kind, {})) for _ in range(rounds)]
+                for line in lines(kind, [pair(client, kind, turn) for turn in range(rounds)]):
+                    print(line, flush=True)
     finally:
         gate.end()
-    print(f"{rounds} rounds, one stream; median [quartiles]")
-    for kind, readings in pairs.items():
-        for name in Reading._fields:
-            off, on = ([getattr(reading, name) for reading in side] for side in zip(*readings, strict=True))
-            ratio = statistics.median(on) / statistics.median(off)
-            print(f"  {kind}: {name:18} off {summary(off)}   on {summary(on)}   ratio {ratio:.3f}")
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="where to write each answer when it has come, and go on from")
     args = parser.parse_args()
     # drawn and not the first ones, so that a run that is cut short is a fair sample
-    tools = Random(1).sample(TOOLS, min(args.limit, len(TOOLS)))
+    tools = Random(1).sample(TOOLS, len(TOOLS))[: args.limit]
     log = ResultLog(args.results)
     with tempfile.TemporaryDirectory() as folder:
         random = Path(folder) / "random.gguf"
