@@ -22,6 +22,7 @@ It knows an upstream (a URL or a socket) and a readiness interface, and nothing 
     activity     what is under way upstream, for a watchdog
     upstream     the client of llama-server
     readiness    what the gateway may know about the server's state
+    observation  what is known of each request, and who is told of it
     metrics      every series that we export
     errors       every way a request can fail, and its rendering
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ from gateway.errors import GatewayError, InternalError, InvalidRequest, MethodNo
 from gateway.generation import Generator, Limits
 from gateway.images.policy import ImagePolicy
 from gateway.images.resolving import Images
-from gateway.metrics import Metrics
+from gateway.metrics.metrics import Metrics
+from gateway.metrics.state import State
 from gateway.observation.history import History
 from gateway.observation.identity import identify
 from gateway.observation.observers import Observers
@@ -78,6 +80,8 @@ class GatewayConfig:
         keep_alive_seconds: How long a stream to a client may be silent; 0 for any time.
         max_body_bytes: The largest request body that is read.
         scrape_seconds: Between two looks at llama-server's own metrics; at least 5.
+        instance: Tells llama-server from others in those; asked when they are read, as a snapshot is restored in many
+            containers.
         thinking: How the model thinks where a request does not say it.
         seal: Seals the thoughts that clients keep; without one, only this process can open them again.
         images: Which images are taken and fetched.
@@ -94,6 +98,7 @@ class GatewayConfig:
     keep_alive_seconds: float = 10.0
     max_body_bytes: int = 32 << 20
     scrape_seconds: float = 15.0
+    instance: Callable[[], str] = socket.gethostname
     thinking: ThinkingPolicy = field(default_factory=ThinkingPolicy)
     seal: ThoughtSeal = field(default_factory=SecretSeal.made_up)
     images: ImagePolicy = field(default_factory=ImagePolicy)
@@ -125,8 +130,8 @@ class Gateway:
         self._open_paths = OPEN_PATHS | ({"/metrics"} if config.metrics_public else frozenset())
         admission = Admission(config.slots, config.max_waiting, config.max_wait_seconds)
         catalog = Catalog(target, readiness)
-        self._upstream_metrics = UpstreamMetrics(target, readiness, config.scrape_seconds)
-        self._metrics = Metrics(readiness, admission, self._upstream_metrics)
+        self._upstream_metrics = UpstreamMetrics(target, readiness, catalog, config.scrape_seconds, config.instance)
+        self._metrics = Metrics(State(readiness, admission, catalog, self._upstream_metrics))
         history = History()
         self._observers = Observers((self._metrics, history, *observers))
         self._generator = Generator(

@@ -119,12 +119,20 @@ class MethodNotAllowed(InvalidRequest):
 
 
 class Unauthorized(GatewayError):
-    """No key, or not one of ours."""
+    """No key, or not one of ours.
+
+    Attributes:
+        reason: `missing`, `malformed` or `unknown`.
+    """
 
     status = 401
     type = "invalid_request_error"
     default_code = "invalid_api_key"
     outcome = kind = "unauthorized"
+
+    def __init__(self, message: str, *, reason: str = "unknown") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Overloaded(GatewayError):

@@ -258,6 +258,7 @@ class Generator:
         try:
             model = await self._catalog.current()
             record.model = model.id
+            record.found = record.found or time.perf_counter()
             if model.slots != self._admission.slots:
                 self._admission.resize(model.slots)
             return model, await ask(model)

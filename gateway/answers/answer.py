@@ -136,6 +136,7 @@ class Answer:
             try:
                 async for batch in self._read(attempt):
                     yield batch
+                self._record.budget_hit |= attempt.spent_budget
                 if attempt.lost_text:
                     raise MalformedAnswer(LOST_TEXT)
             except UpstreamFailed as error:

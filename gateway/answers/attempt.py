@@ -97,6 +97,11 @@ class Attempt:
         )
 
     @property
+    def spent_budget(self) -> bool:
+        """Return whether the thought is as long as its budget: one that llama-server ended is exactly that."""
+        return bool(self._budget) and self.thought_tokens >= (self._budget or 0)
+
+    @property
     def strays(self) -> bool:
         """Return whether a call was required and text came instead."""
         return self._preface > MOST_PREFACE and not self._calls_begun

@@ -34,7 +34,7 @@ def authenticate(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> str:
     elif b"x-api-key" in sent:
         key = sent[b"x-api-key"].strip()
     else:
-        raise Unauthorized("No API key: send it as 'Authorization: Bearer KEY'.")
+        raise Unauthorized("No API key: send it as 'Authorization: Bearer KEY'.", reason="missing")
     owner = keys.name_of(key)
     if owner is None:
         raise Unauthorized("Incorrect API key.")
@@ -48,11 +48,11 @@ def _key(value: str) -> str:
             return rest.strip()
         case "basic":
             return _password(rest)
-    raise Unauthorized("The Authorization header must be 'Bearer KEY'.")
+    raise Unauthorized("The Authorization header must be 'Bearer KEY'.", reason="malformed")
 
 
 def _password(encoded: str) -> str:
     try:
         return base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")[2]
     except ValueError:  # not ASCII, not base64, or not UTF-8 inside
-        raise Unauthorized("The Authorization header cannot be read.") from None
+        raise Unauthorized("The Authorization header cannot be read.", reason="malformed") from None

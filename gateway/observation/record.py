@@ -72,6 +72,7 @@ class RequestRecord:
         started: The same moment.
         queued: When it asked for a slot.
         admitted: When it got one.
+        found: When there was a server that was ready for it.
         begun: When the first attempt's answer had begun.
         first_piece: When the first piece of thought, text or call was passed on.
         last_piece: And the last one.
@@ -103,6 +104,7 @@ class RequestRecord:
     started: float = field(default_factory=time.perf_counter)
     queued: float | None = None
     admitted: float | None = None
+    found: float | None = None
     begun: float | None = None
     first_piece: float | None = None
     last_piece: float | None = None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.dialects.base import Dialect, ParsedRequest
     from gateway.generation import Generator
     from gateway.images.resolving import Images
-    from gateway.metrics import Metrics
+    from gateway.metrics.metrics import Metrics
     from gateway.observation.record import RequestRecord
     from gateway.routes.cold_start_header import ColdStart
     from gateway.routes.writers import Writer

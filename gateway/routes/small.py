@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from gateway.errors import NotFound
 
 if TYPE_CHECKING:
-    from gateway.metrics import Metrics
+    from gateway.metrics.metrics import Metrics
     from gateway.readiness import Readiness, Report
     from gateway.upstream.catalog import Catalog, ModelInfo
-
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def health_router(readiness: Readiness) -> APIRouter:
@@ -91,8 +89,9 @@ def metrics_router(metrics: Metrics) -> APIRouter:
     router = APIRouter(tags=["metrics"])
 
     @router.get("/metrics", response_class=Response)
-    def render() -> Response:
-        """Return every series in Prometheus' text format."""
-        return Response(metrics.render(), media_type=METRICS_TYPE)
+    def render(request: Request) -> Response:
+        """Return every series, in Prometheus' text format or as OpenMetrics."""
+        content, content_type = metrics.render(request.headers.get("accept", ""))
+        return Response(content, headers={"content-type": content_type})
 
     return router

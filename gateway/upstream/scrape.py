@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.errors import GatewayError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prometheus_client import Metric
 
     from gateway.readiness import Readiness
+    from gateway.upstream.catalog import Catalog
     from gateway.upstream.target import Target
 
 logger = logging.getLogger("warmgate.gateway")
@@ -30,12 +35,21 @@ MISDECLARED = re.compile(r"^(# TYPE \S+(?<!_total)) counter$", re.MULTILINE)
 
 
 class UpstreamMetrics:
-    """The families of the last successful scrape and its age."""
+    """The families of the last successful scrape, labelled with `model` and `instance`, and its age."""
 
-    def __init__(self, target: Target, readiness: Readiness, interval_seconds: float) -> None:
+    def __init__(
+        self,
+        target: Target,
+        readiness: Readiness,
+        catalog: Catalog,
+        interval_seconds: float,
+        instance: Callable[[], str],
+    ) -> None:
         self._target = target
         self._readiness = readiness
+        self._catalog = catalog
         self._interval_seconds = interval_seconds
+        self._instance = instance
         self.families: list[Metric] = []
         self._scraped_at: float | None = None
 
@@ -56,7 +70,16 @@ class UpstreamMetrics:
             async with self._target.control_client(ANSWER_SECONDS) as client:
                 response = await client.get("/metrics")
             if response.status_code == httpx.codes.OK:
-                self.families = list(text_string_to_metric_families(MISDECLARED.sub(r"\1 gauge", response.text)))
+                model = await self._catalog.current()
+                families = list(text_string_to_metric_families(MISDECLARED.sub(r"\1 gauge", response.text)))
+                self.families = _labelled(families, {"model": model.id, "instance": self._instance()})
                 self._scraped_at = time.monotonic()
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, GatewayError, ValueError) as error:
             logger.info("llama-server's metrics could not be read: %s", repr(error))
+
+
+def _labelled(families: list[Metric], labels: dict[str, str]) -> list[Metric]:
+    """Return the families, with more labels on each of their samples."""
+    for family in families:
+        family.samples = [sample._replace(labels=sample.labels | labels) for sample in family.samples]
+    return families

@@ -51,7 +51,7 @@ def test_however_many_clients_wait_for_it_one_server_is_started_and_answers_them
 
 def waiting(service: Service) -> int:
     """Return how many requests have come and not ended."""
-    found = dict(line.split() for line in service.gateway._metrics.render().decode().splitlines() if line[0] != "#")
+    found = dict(line.split() for line in service.gateway._metrics.render()[0].decode().splitlines() if line[0] != "#")
     return int(float(found["warmgate_requests_in_flight"]) + float(found["warmgate_requests_waiting"]))
 
 

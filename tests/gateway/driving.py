@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -199,23 +200,33 @@ def text_of(body: bytes) -> str:
 
 
 def samples(gateway: Gateway) -> dict[str, float]:
-    """Return what the gateway exports, by name with labels, such as `warmgate_tokens_total{kind=prompt}`."""
+    """Return what the gateway exports, by name with labels, such as `warmgate_server_state{state=ready}`."""
     found = {}
-    for family in text_string_to_metric_families(gateway._metrics.render().decode()):
+    for family in text_string_to_metric_families(gateway._metrics.render()[0].decode()):
         for sample in family.samples:
             labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
             found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
     return found
 
 
-def outcomes(gateway: Gateway) -> dict[str, float]:
-    """Return how many requests ended how, as `ROUTE OUTCOME`."""
+def tokens(gateway: Gateway) -> dict[str, float]:
+    """Return how many tokens of which kind were counted."""
     return {
-        f"{sample.labels['route']} {sample.labels['outcome']}": sample.value
-        for family in text_string_to_metric_families(gateway._metrics.render().decode())
-        if family.name == "warmgate_requests"
+        sample.labels["kind"]: sample.value
+        for family in text_string_to_metric_families(gateway._metrics.render()[0].decode())
+        if family.name == "warmgate_tokens"
         for sample in family.samples
     }
+
+
+def outcomes(gateway: Gateway) -> dict[str, int]:
+    """Return how many requests ended how, as `ROUTE OUTCOME`."""
+    found = Counter[str]()
+    for family in text_string_to_metric_families(gateway._metrics.render()[0].decode()):
+        if family.name == "warmgate_requests":
+            for sample in family.samples:
+                found[f"{sample.labels['route']} {sample.labels['outcome']}"] += int(sample.value)
+    return found
 
 
 class SocketClient:

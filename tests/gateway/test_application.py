@@ -420,7 +420,7 @@ async def test_no_key_is_ever_logged_or_exported(caplog: pytest.LogCaptureFixtur
         async with client_of(gateway, {}) as client:
             password = b64encode(f"me:{KEY}".encode()).decode()
             await client.get("/docs", headers={"authorization": f"Basic {password}"})
-        exported = gateway._metrics.render().decode()
+        exported = gateway._metrics.render()[0].decode()
         sent = b"".join(call.head + call.raw_body for call in upstream.calls).decode()
     for text in (caplog.text, exported, sent, repr(gateway._config)):
         assert KEY not in text

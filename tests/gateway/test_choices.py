@@ -6,7 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from driving import PLAIN, STREAMED, Client, client_of, events_of, make_gateway, outcomes, samples
+from driving import (
+    PLAIN,
+    STREAMED,
+    Client,
+    client_of,
+    events_of,
+    make_gateway,
+    outcomes,
+    tokens,
+)
 from fake_upstream import (
     CHAT,
     ENDING,
@@ -53,7 +62,7 @@ async def test_choices_come_in_one_piece_in_their_order_however_many_slots_there
         assert len(upstream.calls) == 6
         assert counted(gateway) == (0, 0)
         assert outcomes(gateway) == {"chat_completions ok": 2}
-        assert samples(gateway)["warmgate_tokens_total{kind=completion}"] == 12
+        assert tokens(gateway)["answer"] == 12
 
 
 @three_ways

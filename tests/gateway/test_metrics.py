@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from driving import (
     outcomes,
     samples,
     served,
+    tokens,
 )
 from fake_upstream import (
     CHAT,
@@ -33,29 +35,43 @@ from fake_upstream import (
     usage,
     vanish,
 )
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway import metrics
+from gateway.metrics import series
 from gateway.observation.record import RequestRecord
 from gateway.readiness import Report
+from gateway.version import VERSION
 
 if TYPE_CHECKING:
     from gateway.application import Gateway
 
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
 OURS = {
     "warmgate_requests": "counter",
+    "warmgate_auth_failures": "counter",
+    "warmgate_queue_time_seconds": "histogram",
+    "warmgate_server_wait_seconds": "histogram",
+    "warmgate_prefill_seconds": "histogram",
     "warmgate_time_to_first_token_seconds": "histogram",
     "warmgate_inter_token_latency_seconds": "histogram",
     "warmgate_request_duration_seconds": "histogram",
     "warmgate_tokens": "counter",
+    "warmgate_thinking_requests": "counter",
+    "warmgate_thinking_budget_hits": "counter",
     "warmgate_tool_calls": "counter",
     "warmgate_tool_call_normalizations": "counter",
     "warmgate_tool_call_repairs": "counter",
+    "warmgate_tool_call_attempts": "histogram",
+    "warmgate_upstream_errors": "counter",
+    "warmgate_build_info": "gauge",
     "warmgate_server_state": "gauge",
     "warmgate_server_ready": "gauge",
     "warmgate_server_restarts": "counter",
+    "warmgate_server_start_phase_seconds": "gauge",
     "warmgate_requests_in_flight": "gauge",
     "warmgate_requests_waiting": "gauge",
+    "warmgate_requests_waiting_limit": "gauge",
     "warmgate_slots": "gauge",
 }
 PROCESS = {
@@ -68,6 +84,7 @@ PROCESS = {
     "python_info": "gauge",
 }
 AFTER_A_SCRAPE = {
+    "warmgate_model_info": "gauge",
     "warmgate_upstream_scrape_age_seconds": "gauge",
     "llamacpp:prompt_tokens": "counter",
     "llamacpp:n_tokens_max": "gauge",
@@ -76,15 +93,29 @@ AFTER_A_SCRAPE = {
 
 
 def families(gateway: Gateway) -> dict[str, str]:
-    return {family.name: family.type for family in text_string_to_metric_families(gateway._metrics.render().decode())}
+    return {
+        family.name: family.type for family in text_string_to_metric_families(gateway._metrics.render()[0].decode())
+    }
 
 
-def histogram(gateway: Gateway, name: str) -> tuple[float, float]:
+def labels_of(gateway: Gateway) -> dict[str, set[str]]:
+    """Return the values that each label has, in all of our own series but for buckets' bounds."""
+    found = defaultdict[str, set[str]](set)
+    for family in text_string_to_metric_families(gateway._metrics.render()[0].decode()):
+        for sample in family.samples if family.name.startswith("warmgate") else ():
+            for name, value in sample.labels.items():
+                found[name].add(value)
+    del found["le"]
+    return found
+
+
+def histogram(gateway: Gateway, name: str) -> tuple[float, ...]:
     """Return count and sum of one of the chat route's histograms."""
     found = samples(gateway)
-    return (
-        found.get(f"warmgate_{name}_seconds_count{{route=chat_completions}}", 0),
-        found.get(f"warmgate_{name}_seconds_sum{{route=chat_completions}}", 0),
+    kind, labels = f"warmgate_{name}_seconds", "route=chat_completions"
+    return tuple(
+        sum(value for series, value in found.items() if series.startswith(f"{kind}_{of}") and labels in series)
+        for of in ("count", "sum")
     )
 
 
@@ -94,13 +125,14 @@ def histogram(gateway: Gateway, name: str) -> tuple[float, float]:
 @scenario
 async def test_these_families_are_exported_and_no_others() -> None:
     async with FakeUpstream().listening() as upstream:
-        gateway = make_gateway(upstream)
+        gateway = make_gateway(upstream, instance=lambda: "container-1")
+        labels = "{instance=container-1,model=fake-model}"
         assert families(gateway) == OURS | PROCESS
         async with served(gateway):
             await until(lambda: gateway._upstream_metrics.age_seconds is not None)
             assert families(gateway) == OURS | PROCESS | AFTER_A_SCRAPE
-            assert samples(gateway)["llamacpp:n_tokens_max"] == 55
-            assert samples(gateway)["llamacpp:prompt_tokens_total"] == 75
+            assert samples(gateway)[f"llamacpp:n_tokens_max{labels}"] == 55
+            assert samples(gateway)[f"llamacpp:prompt_tokens_total{labels}"] == 75
 
 
 @scenario
@@ -198,13 +230,7 @@ async def test_tokens_are_counted_as_the_server_counted_them(body: Any) -> None:
         async with client_of(gateway) as client:
             for _ in range(3):
                 await client.post(CHAT, json=body)
-        found = samples(gateway)
-        assert {name: value for name, value in found.items() if name.startswith("warmgate_tokens")} == {
-            "warmgate_tokens_total{kind=prompt}": 30,
-            "warmgate_tokens_total{kind=cached}": 8,
-            "warmgate_tokens_total{kind=completion}": 5,
-            "warmgate_tokens_total{kind=reasoning}": 0,
-        }
+        assert tokens(gateway) == {"prompt": 30, "cached": 8, "thought": 0, "answer": 5, "repair": 0}
 
 
 @scenario
@@ -251,27 +277,63 @@ async def test_labels_are_from_small_sets_whatever_is_asked_for() -> None:
         async with client_of(gateway, {"authorization": "Bearer x"}) as stranger:
             for i in range(5):
                 await stranger.get(f"/path/{i}")
-        labels = {
-            (name, value)
-            for family in text_string_to_metric_families(gateway._metrics.render().decode())
-            if family.name.startswith("warmgate")
-            for sample in family.samples
-            for name, value in sample.labels.items()
-            if name != "le"
-        }
-        assert labels == {
-            ("route", "chat_completions"),
-            ("route", "gate"),
-            ("outcome", "ok"),
-            ("outcome", "unauthorized"),
-            ("kind", "prompt"),
-            ("kind", "cached"),
-            ("kind", "completion"),
-            ("kind", "reasoning"),
-            ("state", "ready"),
+        assert labels_of(gateway) == {
+            "dialect": {"", "openai"},
+            "engine": {"b11549-fake"},
+            "key": {"", "tester"},
+            "kind": {"prompt", "cached", "thought", "answer", "repair", *series.UPSTREAM_ERRORS},
+            "model": {"", "fake-model"},
+            "outcome": {"ok", "unauthorized"},
+            "reason": {"missing", "malformed", "unknown"},
+            "route": {"chat_completions", "gate"},
+            "state": {"ready"},
+            "thinking": {"on"},
+            "version": {VERSION},
         }
 
 
 def test_buckets_are_in_order() -> None:
-    for buckets in (metrics.FIRST_TOKEN_BUCKETS, metrics.INTER_TOKEN_BUCKETS, metrics.REQUEST_BUCKETS):
+    times = (series.FIRST_TOKEN_BUCKETS, series.INTER_TOKEN_BUCKETS, series.REQUEST_BUCKETS)
+    for buckets in (*times, series.ATTEMPT_BUCKETS):
         assert list(buckets) == sorted(set(buckets))
+
+
+# -- how it is written
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "end"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8", ""),
+        ("text/html, */*;q=0.1", "text/plain; version=0.0.4; charset=utf-8", ""),
+        ("text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8", ""),
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5", OPEN_METRICS, "# EOF"),
+    ],
+)
+@scenario
+async def test_it_is_written_as_prometheus_asks_for_it(accept: str, content_type: str, end: str) -> None:
+    async with client_of(make_gateway(FakeUpstream())) as client:
+        response = await client.get("/metrics", headers={"accept": accept})
+    assert response.headers["content-type"] == content_type
+    assert response.text.splitlines()[-1].startswith(end)
+
+
+@pytest.mark.parametrize(
+    ("record", "exemplar"),
+    [
+        ({"id": "req_1"}, {"request_id": "req_1"}),
+        ({"id": "req_1", "passed_on": f"00-{'a' * 32}-{'b' * 16}-01"}, {"trace_id": "a" * 32}),
+        ({"id": "a" * 128}, None),
+    ],
+)
+def test_buckets_lead_to_a_request(record: dict[str, str], exemplar: dict[str, str] | None) -> None:
+    gateway = make_gateway(FakeUpstream())
+    gateway._metrics.finished(RequestRecord(key="tester", route="chat", started=1.0, ended=1.5, **record))
+    written, _ = gateway._metrics.render("application/openmetrics-text")
+    found = [
+        sample.exemplar.labels if sample.exemplar else None
+        for family in openmetrics.text_string_to_metric_families(written.decode())
+        for sample in family.samples
+        if sample.name == "warmgate_request_duration_seconds_bucket" and sample.labels["le"] == "0.64"
+    ]
+    assert found == [exemplar]

@@ -8,6 +8,7 @@ import pytest
 from driving import FAILED, LOADING, READY, FakeReadiness
 from fake_upstream import METRICS, FakeUpstream, scenario, until
 
+from gateway.upstream.catalog import Catalog
 from gateway.upstream.scrape import UpstreamMetrics
 
 if TYPE_CHECKING:
@@ -15,9 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def scraper(upstream: FakeUpstream, readiness: FakeReadiness, interval_seconds: float) -> UpstreamMetrics:
+    catalog = Catalog(upstream.target, readiness)
+    return UpstreamMetrics(upstream.target, readiness, catalog, interval_seconds, lambda: "container-1")
+
+
 @contextlib.asynccontextmanager
 async def scraping(upstream: FakeUpstream, readiness: FakeReadiness) -> AsyncIterator[UpstreamMetrics]:
-    metrics = UpstreamMetrics(upstream.target, readiness, interval_seconds=0.001)
+    metrics = scraper(upstream, readiness, interval_seconds=0.001)
     task = asyncio.create_task(metrics.run())
     try:
         yield metrics
@@ -34,7 +40,7 @@ def values(metrics: UpstreamMetrics) -> dict[str, tuple[str, float]]:
 @scenario
 async def test_nothing_is_known_before_the_first_scrape() -> None:
     async with FakeUpstream().listening() as upstream:
-        metrics = UpstreamMetrics(upstream.target, FakeReadiness(), 15)
+        metrics = scraper(upstream, FakeReadiness(), interval_seconds=15)
         assert metrics.families == []
         assert metrics.age_seconds is None
 

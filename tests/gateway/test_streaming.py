@@ -15,9 +15,9 @@ from driving import (
     events_of,
     make_gateway,
     outcomes,
-    samples,
     served,
     text_of,
+    tokens,
 )
 from fake_upstream import (
     CHAT,
@@ -164,7 +164,7 @@ async def test_many_streams_at_once_do_not_mix() -> None:
                 for number in range(80):
                     all_of_them.create_task(ask(number))
         assert outcomes(gateway) == {"chat_completions ok": 80}
-        assert samples(gateway)["warmgate_tokens_total{kind=completion}"] == 160
+        assert tokens(gateway)["answer"] == 160
 
 
 class WatchedExchange(Exchange):

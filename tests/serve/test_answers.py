@@ -164,10 +164,11 @@ def test_metrics_count_what_was_answered(warmgate: Warmgate) -> None:
     with warmgate.client() as client:
         client.post("/v1/chat/completions", json=CAPITAL)
         text = client.get("/metrics").text
-    assert 'warmgate_requests_total{outcome="ok",route="chat_completions"}' in text
+    labels = 'dialect="openai",key="tests",model="smollm2-135m",outcome="ok",route="chat_completions"'
+    assert f"warmgate_requests_total{{{labels}}}" in text
     assert 'warmgate_server_state{state="ready"} 1.0' in text
     assert "warmgate_slots 4.0" in text
-    assert "\nllamacpp:tokens_predicted_total" in text
+    assert '\nllamacpp:tokens_predicted_total{instance="' in text
 
 
 @pytest.mark.timeout(PATIENCE_SECONDS)
