@@ -16,6 +16,7 @@ export class Poll {
     this.isOn = true; // as the person wants it
     this.isLive = false; // as it is
     this.isAsking = false;
+    this.isWanted = false; // whether to ask once more
     this.timer = undefined;
     this.seen = Date.now();
     document.addEventListener("visibilitychange", () => this.settle());
@@ -28,13 +29,17 @@ export class Poll {
     this.settle();
   }
 
-  /** Ask now, whatever the clock says. */
+  /** Ask now, whatever the clock says; once more, if an answer is under way to what was asked before. */
   async now() {
+    this.isWanted = true;
     if (this.isAsking) return;
     clearTimeout(this.timer);
     this.isAsking = true;
     try {
-      await this.ask();
+      while (this.isWanted) {
+        this.isWanted = false;
+        await this.ask();
+      }
     } finally {
       this.isAsking = false;
       if (this.isLive) this.timer = setTimeout(() => this.tick(), this.everyMs);

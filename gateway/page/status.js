@@ -2,7 +2,7 @@
 
 import { bars, line, part } from "./charts.js";
 import { byId, el } from "./dom.js";
-import { clock, count, number, secondsBetween, span, state, tone, words } from "./words.js";
+import { clock, count, handled, number, secondsBetween, span, state, tone, words } from "./words.js";
 
 const TTFT_BARS = 48;
 const CALL_OUTCOMES = ["valid", "normalized", "repaired", "invalid", "refused"];
@@ -200,7 +200,6 @@ function requests(last) {
 
 /** What is as it should be is said plainly; the rest stands out. */
 function badge(outcome, attempts = 1) {
-  const more = attempts > 1 ? ` ×${attempts}` : "";
   const toned = tone(outcome);
-  return el(toned === "good" ? "span.plain" : `span.tag.tone-${toned}`, {}, words(outcome) + more);
+  return el(toned === "good" ? "span.plain" : `span.tag.tone-${toned}`, {}, handled(outcome, attempts));
 }

@@ -1,7 +1,7 @@
 // How one turn of a conversation looks, while it is written and after.
 
 import { el } from "./dom.js";
-import { number, span, tone, words } from "./words.js";
+import { handled, number, span, tone } from "./words.js";
 
 /** Return what the person said. */
 export function userTurn(text, image) {
@@ -73,13 +73,12 @@ export class ModelTurn {
   /** Say what became of the calls, in the contract's words: `repaired; attempts=2`. */
   judge(report) {
     const [outcome, attempts] = report.split("; attempts=");
-    const asked = attempts > 1 ? `, ${attempts} attempts` : "";
+    this.outcome = handled(outcome, attempts);
     const tags = this.element.querySelectorAll(".call .tag");
     for (const tag of tags) {
       tag.className = `tag tone-${tone(outcome)}`;
-      tag.textContent = words(outcome) + asked;
+      tag.textContent = this.outcome;
     }
-    this.outcome = words(outcome) + asked;
   }
 
   /** Close the turn: nothing more comes. */

@@ -80,6 +80,11 @@ const OUTCOMES = {
   not_ready: "busy",
 };
 
+/** Return what became of tool calls, and how many answers of the model it took if more than one. */
+export function handled(outcome, attempts) {
+  return words(outcome) + (attempts > 1 ? `, ${attempts} attempts` : "");
+}
+
 /** Return the tone of what became of a request or of a tool call. */
 export function tone(outcome) {
   return OUTCOMES[outcome] ?? "bad";
