@@ -7,16 +7,18 @@ soon as it turns out to be text. Where a call may begin:
 - at the word `call:` and the beginning of a declared name, as the first thing on a line, not in a code fence;
 - at the beginning of the answer, if that is the beginning of a call as JSON.
 
-It is one only if it is complete and reaches the text's end: see `gateway.toolcalls.written_calls`.
+It is one only if it is complete and reaches the text's end: see `gateway.toolcalls.written_calls`. A model that is
+stuck may begin calls without end, so nothing is read again from a place where reading has failed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
 from gateway.toolcalls.gemma_syntax import NotACall
-from gateway.toolcalls.written_calls import BARE, MARKED, TAGGED, read_gemma, read_json, read_tagged
+from gateway.toolcalls.written_calls import BARE, MARKED, TAGGED, Failed, read_gemma, read_json, read_tagged
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,6 +29,7 @@ SMALL = 64
 """Held text of up to so many characters is looked at again with each piece; longer, when it has grown by half."""
 
 _STARTS = (MARKED, TAGGED, BARE)
+LONGEST_START = max(map(len, _STARTS))
 _START = re.compile("|".join(map(re.escape, _STARTS)))
 _BEGUN = re.compile(
     "(?:"
@@ -52,66 +55,61 @@ class TextHold:
         self._held = ""
         self._look_at = 0  # how long the held text must be to be looked at again
         self._heads = _json_heads(self._names) if whole_json else ()
-        self._place = _Place()
+        self._place = _Place()  # behind the text that was passed on
+        self._failed = Failed()
 
     def feed(self, text: str) -> str:
         """Return what of the text so far is no call."""
         self._held += text
         if len(self._held) < self._look_at:
             return ""
-        passed = ""
-        while self._held:
-            passed += self._pass_on(self._next_start())
-            if not self._held:
-                break
-            if self._may_be_call():
-                size = len(self._held)
-                self._look_at = 0 if size < SMALL else size + size // 2
-                return passed
-            passed += self._pass_on(1)
-        self._look_at = 0
+        self._failed.clear()
+        at = self._next_start(0)
+        while at < len(self._held) and not self._may_be_call(at):
+            at = self._next_start(self._go(at, at + 1))
+        passed, self._held = self._held[:at], self._held[at:]
+        size = len(self._held)
+        self._look_at = 0 if size < SMALL else size + size // 2
         return passed
 
     def end(self) -> tuple[str, list[ToolCall]]:
         """Return the rest of the text, and the calls that come after it. Their ids are empty."""
-        self._look_at = 0
-        passed = ""
-        while self._held:
-            passed += self._pass_on(self._next_start())
-            try:
-                calls = self._read() if self._held else []
-            except NotACall:
-                calls = []
-            if calls:
-                self._held = ""
-                return passed, calls
-            passed += self._pass_on(1)
-        return passed, []
+        held = self._held
+        self._failed.clear()
+        at = self._next_start(0)
+        calls: list[ToolCall] = []
+        while at < len(held):
+            with contextlib.suppress(NotACall):
+                if calls := self._read(at):
+                    break
+            at = self._next_start(self._go(at, at + 1))
+        self._held, self._look_at = "", 0
+        return held[:at], calls
 
-    def _pass_on(self, size: int) -> str:
-        passed, self._held = self._held[:size], self._held[size:]
-        self._place.go(passed)
-        return passed
+    def _go(self, at: int, end: int) -> int:
+        """Pass over the held text from `at` to `end`."""
+        self._place.go(self._held[at:end])
+        return end
 
-    def _next_start(self) -> int:
-        """Return where in the held text a call may begin; its length if nowhere."""
-        if self._place.at_beginning and self._heads:
-            return 0
-        at = 0
+    def _next_start(self, at: int) -> int:
+        """Pass over the held text up to where a call may begin, or to its end, and return where that is."""
+        if self._place.at_beginning and self._heads and self._held:
+            return at
         while found := _START.search(self._held, at) or _BEGUN.search(self._held, at):
-            if self._place.allows(self._held[: found.start()], bare=self._held[found.start()] == BARE[0]):
-                return found.start()
-            at = found.start() + 1
-        return len(self._held)
+            at = self._go(at, found.start())
+            if self._place.allows_call(bare=self._held[at] == BARE[0]):
+                return at
+            at = self._go(at, at + 1)
+        return self._go(at, len(self._held))
 
-    def _may_be_call(self) -> bool:
+    def _may_be_call(self, at: int) -> bool:
         if self._place.at_beginning and self._may_be_json():
             return True
-        begun = any(start.startswith(self._held) for start in _STARTS)
-        if begun or not self._held.startswith(_STARTS):
+        begun = any(start.startswith(self._held[at : at + LONGEST_START + 1]) for start in _STARTS)
+        if begun or not self._held.startswith(_STARTS, at):
             return begun
         try:
-            self._read_marked()
+            self._read_marked(at)
         except NotACall as failure:
             return failure.unfinished
         return True
@@ -126,18 +124,18 @@ class TextHold:
             return failure.unfinished or any(head.startswith(dense) for head in self._heads)
         return True
 
-    def _read(self) -> list[ToolCall]:
+    def _read(self, at: int) -> list[ToolCall]:
         if self._place.at_beginning and self._heads:
             try:
                 return read_json(self._held, self._names)
             except NotACall:
                 pass
-        return self._read_marked() if self._held.startswith(_STARTS) else []
+        return self._read_marked(at) if self._held.startswith(_STARTS, at) else []
 
-    def _read_marked(self) -> list[ToolCall]:
-        if self._held.startswith(TAGGED):
-            return read_tagged(self._held, 0, self._names)
-        return read_gemma(self._held, 0, self._names)
+    def _read_marked(self, at: int) -> list[ToolCall]:
+        if self._held.startswith(TAGGED, at):
+            return read_tagged(self._held, at, self._names, self._failed)
+        return read_gemma(self._held, at, self._names, self._failed)
 
 
 class _Place:
@@ -150,27 +148,22 @@ class _Place:
         self._fences = 0  # complete ones before them
 
     def go(self, text: str) -> None:
+        """Pass over `text`."""
         if not text:
             return
         self.at_beginning = False
-        self._blank_line, self._ticks, self._fences = self._after(text)
-
-    def allows(self, text: str, *, bare: bool) -> bool:
-        """Return whether a call may begin after `text`, with its mark or bare."""
-        blank_line, ticks, fences = self._after(text)
-        in_fence = (fences + ticks // len(_FENCE)) % 2 == 1
-        return not in_fence and (blank_line or not bare)
-
-    def _after(self, text: str) -> tuple[bool, int, int]:
         last = text.rsplit("\n", 1)
-        blank = not last[-1].strip() and (len(last) > 1 or self._blank_line)
-        ticks, fences = self._ticks, self._fences
+        self._blank_line = not last[-1].strip() and (len(last) > 1 or self._blank_line)
         for run in re.finditer("`+|[^`]+", text):
             if run[0][0] == "`":
-                ticks += len(run[0])
+                self._ticks += len(run[0])
             else:
-                fences, ticks = fences + ticks // len(_FENCE), 0
-        return blank, ticks, fences
+                self._fences, self._ticks = self._fences + self._ticks // len(_FENCE), 0
+
+    def allows_call(self, *, bare: bool) -> bool:
+        """Return whether a call may begin here, with its mark or bare."""
+        in_fence = (self._fences + self._ticks // len(_FENCE)) % 2 == 1
+        return not in_fence and (self._blank_line or not bare)
 
 
 def _json_heads(names: Collection[str]) -> tuple[str, ...]:

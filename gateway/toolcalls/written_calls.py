@@ -18,6 +18,7 @@ import msgspec
 from gateway.events import ToolCall
 from gateway.toolcalls.gemma_syntax import NotACall, parse_call
 from gateway.toolcalls.marks import skip_marks
+from gateway.toolcalls.schema_limits import MOST_NAME_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,38 +38,72 @@ _OTHER_KEYS = frozenset({"id", "type"})
 _scan = json.JSONDecoder().raw_decode
 
 
-def read_gemma(text: str, at: int, names: Collection[str]) -> list[ToolCall]:
+class Failed:
+    """The places in one text from which reading to its end has failed, so that none is read from twice.
+
+    A reader that begins at a later mark or call goes the same way as one that has passed there.
+    """
+
+    def __init__(self) -> None:
+        self._places: set[int] = set()
+        self._marks = (0, 0)  # from where to where the last run of marks goes
+
+    def clear(self) -> None:
+        """Forget all: the text is another one."""
+        self._places.clear()
+        self._marks = (0, 0)
+
+    def enter(self, at: int) -> None:
+        """Note that it is read from here. If that succeeds, nobody asks.
+
+        Raises:
+            NotACall: It has failed.
+        """
+        if at in self._places:
+            raise NotACall(unfinished=False)
+        self._places.add(at)
+
+    def skip_marks(self, text: str, at: int) -> int:
+        """Return where a run of marks ends; it may be asked for from any of them."""
+        if not self._marks[0] <= at < self._marks[1]:
+            self._marks = (at, skip_marks(text, at))
+        return self._marks[1]
+
+
+def read_gemma(text: str, at: int, names: Collection[str], failed: Failed) -> list[ToolCall]:
     """Read calls in Gemma's syntax from `at` to the text's end. Their ids are empty.
 
     Raises:
         NotACall: There is something else, or something after them.
     """
     calls: list[ToolCall] = []
-    at = skip_marks(text, at)
+    at = failed.skip_marks(text, at)
     while at < len(text) or not calls:
+        failed.enter(at)
         try:
             call = parse_call(text, at)
         except NotACall as failure:
-            unfinished = failure.unfinished and _could_be_declared(text[at + len(BARE) :], names)
-            raise NotACall(unfinished=unfinished or _is_begun_mark(text[at:])) from None
+            unfinished = failure.unfinished and _could_be_declared(text, at + len(BARE), names)
+            raise NotACall(unfinished=unfinished or _is_begun_mark(text, at)) from None
         if call.name not in names:
             raise NotACall(unfinished=False)
         calls.append(ToolCall("", call.name, msgspec.json.encode(call.arguments).decode()))
-        at = skip_marks(text, call.end)
+        at = failed.skip_marks(text, call.end)
     return calls
 
 
-def _could_be_declared(written: str, names: Collection[str]) -> bool:
+def _could_be_declared(text: str, at: int, names: Collection[str]) -> bool:
     """Return whether what stands after `call:` is a declared name, or the beginning of one."""
-    name, brace, _ = written.partition("{")
+    name, brace, _ = text[at : at + MOST_NAME_CHARACTERS + 1].partition("{")
     return name in names if brace else any(declared.startswith(name) for declared in names)
 
 
-def _is_begun_mark(text: str) -> bool:
-    return text.startswith("<") and len(text) < LONGEST_MARK and ">" not in text
+def _is_begun_mark(text: str, at: int) -> bool:
+    rest = text[at : at + LONGEST_MARK]
+    return rest.startswith("<") and len(rest) < LONGEST_MARK and ">" not in rest
 
 
-def read_tagged(text: str, at: int, names: Collection[str]) -> list[ToolCall]:
+def read_tagged(text: str, at: int, names: Collection[str], failed: Failed) -> list[ToolCall]:
     """Read tagged JSON from `at` to the text's end; as `read_gemma`.
 
     Raises:
@@ -77,7 +112,8 @@ def read_tagged(text: str, at: int, names: Collection[str]) -> list[ToolCall]:
     calls: list[ToolCall] = []
     while at < len(text):
         if not text.startswith(TAGGED, at):
-            raise NotACall(unfinished=TAGGED.startswith(text[at:]))
+            raise NotACall(unfinished=TAGGED.startswith(text[at : at + len(TAGGED)]))
+        failed.enter(at)
         value, at = _read_value(text, at + len(TAGGED))
         calls += _to_calls(value, names)
         at = _skip_space(text, at)

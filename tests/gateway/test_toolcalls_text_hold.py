@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import example, given
@@ -186,3 +187,30 @@ def test_a_long_call_is_not_read_again_with_every_piece() -> None:
     assert "".join(map(hold.feed, text)) == ""
     [call] = hold.end()[1]
     assert len(json.loads(call.arguments)["city"]) == 40_000
+
+
+STUCK = ["call:clock{a:", "\ncall:clock{a:", "<|tool_call>", "<|tool_call><tool_call|>", "<tool_call>", "<tool_call>{"]
+STUCK += ["\ncall:clock{}", "<|tool_call>call:clock{}<tool_call|>", '<tool_call>{"name": "clock", "arguments": {}}']
+
+
+def work(text: str) -> int:
+    """Return how many function calls it takes to look for calls in a text."""
+    called = 0
+
+    def count(*_: object) -> None:
+        nonlocal called
+        called += 1
+
+    sys.setprofile(count)
+    try:
+        find_calls(text, NAMES)
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+@pytest.mark.parametrize("before", ["", f"call:clock{{a:{Q}"], ids=["at once", "held"])
+@pytest.mark.parametrize("unit", STUCK)
+def test_a_model_that_is_stuck_costs_no_more_than_its_length(unit: str, before: str) -> None:
+    once, twice = (work(before + unit * times + "and so on") for times in (200, 400))
+    assert twice < 2.1 * once
