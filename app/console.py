@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+logger = logging.getLogger("warmgate")
+
 err = Console(stderr=True, highlight=False)
+"""Quiet where only the log is written to standard error, as JSON; what would be shown is then logged."""
+
 out = Console(highlight=False, soft_wrap=True)
-
-
-def set_up_logging(level: str) -> None:
-    """Log to standard error: one plain line an entry, or in a terminal without disturbing what moves there."""
-    if err.is_terminal:
-        handler: logging.Handler = RichHandler(console=err, show_path=False, log_time_format="%H:%M:%S")
-        layout = "%(message)s"
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-        layout = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.WARNING, format=layout, handlers=[handler])
-    logging.getLogger("warmgate").setLevel(level.upper())
 
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[None]:
     """Show that something takes its time: a spinner in a terminal, a plain line otherwise."""
-    if err.is_terminal:
+    if err.quiet:
+        logger.info("%s ...", what)
+        yield
+    elif err.is_terminal:
         with err.status(escape(what)):
             yield
     else:
@@ -43,12 +36,18 @@ def progress(what: str) -> Iterator[None]:
 
 def complain(sentence: str) -> None:
     """Print the one sentence that a failed command ends with."""
-    err.print(f"[bold red]warmgate:[/] {escape(sentence)}", soft_wrap=True)
+    if err.quiet:
+        logger.error("%s", sentence)
+    else:
+        err.print(f"[bold red]warmgate:[/] {escape(sentence)}", soft_wrap=True)
 
 
 def announce(base_url: str, model: str, engine: str, made_key: str | None) -> None:
     """Say that requests are answered, and how to make one. A made key is shown here and nowhere else."""
-    out.print(f"[bold green]ready[/] {escape(model)} at [bold]{base_url}/v1[/]  [dim]({escape(engine)})[/]")
+    if err.quiet:
+        logger.info("ready %s at %s/v1 (%s)", model, base_url, engine)
+    else:
+        out.print(f"[bold green]ready[/] {escape(model)} at [bold]{base_url}/v1[/]  [dim]({escape(engine)})[/]")
     if made_key is None:
         return
     out.print(f"\nKey for this run (set WARMGATE_API_KEYS to choose your own): [bold]{made_key}[/]")

@@ -49,6 +49,7 @@ def gateway_config(settings: Settings, keys: Keys, *, slots: int) -> GatewayConf
             seconds=settings.image_seconds,
             fetches=settings.image_fetches,
         ),
+        log_content=settings.log_content,
         most_identical_calls=settings.most_identical_calls,
         tool_calls=ToolCallPolicy(
             handling=CallHandling(

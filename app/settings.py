@@ -36,6 +36,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What is logged; `debug` includes llama-server's own lines."
     )
+    log_format: Literal["console", "json"] = Field(
+        "console", description="How the log is written: for a person, or one JSON object a line."
+    )
+    log_content: bool = Field(
+        False, description="Whether the log may hold prompts and answers. For debugging: it never does otherwise."
+    )
     metrics_public: bool = Field(False, description="Whether `/metrics` needs no key.")
     load_timeout_seconds: float = Field(600, gt=0, description="How long llama-server may take to become ready.")
     wedge_seconds: float = Field(

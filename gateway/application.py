@@ -29,6 +29,7 @@ from gateway.observation.history import History
 from gateway.observation.identity import identify
 from gateway.observation.observers import Observers
 from gateway.observation.record import RequestRecord
+from gateway.observation.request_log import RequestLog
 from gateway.routes import asgi, page
 from gateway.routes.cold_start_header import ColdStart
 from gateway.routes.count_tokens import CountTokensRoute
@@ -86,6 +87,7 @@ class GatewayConfig:
         seal: Seals the thoughts that clients keep; without one, only this process can open them again.
         images: Which images are taken and fetched.
         tool_calls: What is done about tool calls that their own schema rejects.
+        log_content: Whether the log may hold what is said.
         most_identical_calls: So often in a row the same calls may be made; 0 for any number of times.
     """
 
@@ -103,6 +105,7 @@ class GatewayConfig:
     seal: ThoughtSeal = field(default_factory=SecretSeal.made_up)
     images: ImagePolicy = field(default_factory=ImagePolicy)
     tool_calls: ToolCallPolicy = field(default_factory=ToolCallPolicy)
+    log_content: bool = False
     most_identical_calls: int = 0
 
 
@@ -133,7 +136,7 @@ class Gateway:
         self._upstream_metrics = UpstreamMetrics(target, readiness, catalog, config.scrape_seconds, config.instance)
         self._metrics = Metrics(State(readiness, admission, catalog, self._upstream_metrics))
         history = History()
-        self._observers = Observers((self._metrics, history, *observers))
+        self._observers = Observers((self._metrics, history, RequestLog(), *observers))
         self._generator = Generator(
             target,
             readiness,
@@ -151,6 +154,7 @@ class Gateway:
             config.keep_alive_seconds,
             ColdStart(readiness),
             config.tool_calls,
+            config.log_content,
         )
         messages = Messages(config.thinking, config.seal)
         counting = CountTokensRoute(messages, engine, target, readiness, config.limits.ready_seconds)

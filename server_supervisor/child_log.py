@@ -15,7 +15,7 @@ LONGEST_LINE = 2000  # characters; a longer line is cut, so that the ring is bou
 
 # llama.cpp's own prefix: `0.01.515.586 I srv  load_model: ...`
 _PREFIX = re.compile(r"^\d+\.\d\d\.\d{3}\.\d{3} ([DIWE]) ")
-_LEVELS = {"D": logging.DEBUG, "I": logging.DEBUG, "W": logging.DEBUG, "E": logging.WARNING}
+_LEVELS = {"D": logging.DEBUG, "I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR}
 
 
 class ChildLog:

@@ -17,9 +17,9 @@ def gateway(
     log_level: LogLevel = None,
 ) -> None:
     """Run the gateway alone, before a llama-server that runs already."""
-    from app.console import set_up_logging
     from app.event_loop import run
     from app.gateway_alone import serve_gateway
+    from app.logs import set_up_logging
     from app.settings import read_settings
     from gateway.upstream.target import Target
 
@@ -28,5 +28,5 @@ def gateway(
         target = Target.parse(upstream)
     except ValueError as error:
         raise CommandFailure(f"--upstream cannot be used: {error}.") from None
-    set_up_logging(settings.log_level)
+    set_up_logging(settings)
     run(serve_gateway(settings, target))

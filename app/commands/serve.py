@@ -31,8 +31,8 @@ def serve(
     ] = None,
 ) -> None:
     """Run llama-server and the gateway before it, in one process."""
-    from app.console import set_up_logging
     from app.event_loop import run
+    from app.logs import set_up_logging
     from app.serve import serve as serve_until_stopped
     from app.settings import read_settings
 
@@ -46,5 +46,5 @@ def serve(
         log_level=log_level,
         park_after_seconds=park_after,
     )
-    set_up_logging(settings.log_level)
+    set_up_logging(settings)
     run(serve_until_stopped(settings))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import Unauthorized
+from gateway.observation.summary import seconds_by_part, tokens_by_kind
 
 if TYPE_CHECKING:
-    from prometheus_client import Histogram
-
     from gateway.metrics.series import Series
     from gateway.observation.record import RequestRecord
 
@@ -40,31 +39,15 @@ class Counting:
             self._count_calls(record)
 
     def _count_times(self, record: RequestRecord) -> None:
-        series, exemplar = self._series, _exemplar(record)
-
-        def observe(histogram: Histogram, since: float | None, until: float | None) -> None:
-            if since is not None and until is not None:
-                histogram.labels(record.route, record.model).observe(until - since, exemplar)
-
-        observe(series.queue_time, record.queued, record.admitted)
-        observe(series.server_wait, record.admitted, record.found)
-        if record.attempts:
-            observe(series.prefill, record.attempts[0].sent, record.attempts[0].first_piece)
-        observe(series.first_token, record.started, record.first_piece)
-        observe(series.duration, record.started, record.ended)
+        exemplar = _exemplar(record)
+        for part, seconds in seconds_by_part(record).items():
+            self._series.seconds[part].labels(record.route, record.model).observe(seconds, exemplar)
 
     def _count_tokens(self, record: RequestRecord) -> None:
-        series, usage, repair = self._series, record.usage, record.calls.tokens
+        series = self._series
         if record.begun is None:
             return
-        kinds = {
-            "prompt": usage.prompt_tokens,
-            "cached": usage.cached_tokens,
-            "thought": usage.reasoning_tokens,
-            "answer": max(0, usage.completion_tokens - usage.reasoning_tokens - repair),
-            "repair": repair,
-        }
-        for kind, tokens in kinds.items():
+        for kind, tokens in tokens_by_kind(record).items():
             series.tokens.labels(record.key, record.model, kind).inc(tokens)
         if record.thinking is not None:
             series.thinking.labels(record.model, "on" if record.thinking.enabled else "off").inc()

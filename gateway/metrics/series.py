@@ -75,49 +75,35 @@ class Series:
             self.auth_failures.labels(reason)
 
     def _add_times(self, registry: CollectorRegistry) -> None:
-        self.queue_time = Histogram(
-            "warmgate_queue_time_seconds",
-            "From asking for a slot to getting one.",
-            BY_REQUEST,
-            buckets=FIRST_TOKEN_BUCKETS,
-            registry=registry,
-        )
-        self.server_wait = Histogram(
-            "warmgate_server_wait_seconds",
-            "From getting a slot to a server that is ready: what a request waited for a start, a restart or a restore.",
-            BY_REQUEST,
-            buckets=FIRST_TOKEN_BUCKETS,
-            registry=registry,
-        )
-        self.prefill = Histogram(
-            "warmgate_prefill_seconds",
-            "From asking the model for the answer to the first that it wrote.",
-            BY_REQUEST,
-            buckets=FIRST_TOKEN_BUCKETS,
-            registry=registry,
-        )
-        self.first_token = Histogram(
-            "warmgate_time_to_first_token_seconds",
-            "From the request's arrival to the first piece of thought, text or tool call.",
-            BY_REQUEST,
-            buckets=FIRST_TOKEN_BUCKETS,
-            registry=registry,
-        )
-        self.inter_token = Histogram(
+        def histogram(name: str, documentation: str, buckets: tuple[float, ...] = FIRST_TOKEN_BUCKETS) -> Histogram:
+            return Histogram(name, documentation, BY_REQUEST, buckets=buckets, registry=registry)
+
+        self.inter_token = histogram(
             "warmgate_inter_token_latency_seconds",
             "Between two pieces of one answer, counted while they come. Pieces that came together share their time, "
             "and are counted once.",
-            BY_REQUEST,
-            buckets=INTER_TOKEN_BUCKETS,
-            registry=registry,
+            INTER_TOKEN_BUCKETS,
         )
-        self.duration = Histogram(
-            "warmgate_request_duration_seconds",
-            "From the request's arrival to the answer's end, however it ended.",
-            BY_REQUEST,
-            buckets=REQUEST_BUCKETS,
-            registry=registry,
-        )
+        self.seconds = {  # as in `gateway.observation.summary.seconds_by_part`
+            "queue": histogram("warmgate_queue_time_seconds", "From asking for a slot to getting one."),
+            "server": histogram(
+                "warmgate_server_wait_seconds",
+                "From getting a slot to a server that is ready: what a request waited for a start, a restart or a "
+                "restore.",
+            ),
+            "prefill": histogram(
+                "warmgate_prefill_seconds", "From asking the model for the answer to the first that it wrote."
+            ),
+            "first_token": histogram(
+                "warmgate_time_to_first_token_seconds",
+                "From the request's arrival to the first piece of thought, text or tool call.",
+            ),
+            "total": histogram(
+                "warmgate_request_duration_seconds",
+                "From the request's arrival to the answer's end, however it ended.",
+                REQUEST_BUCKETS,
+            ),
+        }
 
     def _add_tokens(self, registry: CollectorRegistry) -> None:
         self.tokens = Counter(

@@ -16,6 +16,7 @@ from gateway.toolcalls.guard import CallReport
 
 if TYPE_CHECKING:
     from gateway.errors import GatewayError
+    from gateway.observation.content import Content
     from gateway.thinking import Thinking
 
 NO_TOKENS = Usage(0, 0)
@@ -86,6 +87,7 @@ class RequestRecord:
         outcome: How it ended: `ok`, `cancelled` (the client left), or an error's.
         status: The answer's HTTP status. A stream has begun with 200, whatever its error says here.
         error: What the client was told instead of a complete answer.
+        content: What was said; kept only where it may be logged.
     """
 
     id: str = ""
@@ -118,6 +120,7 @@ class RequestRecord:
     outcome: str = CANCELLED
     status: int = CLIENT_CLOSED_REQUEST
     error: GatewayError | None = None
+    content: Content | None = None
 
     def succeed(self) -> None:
         """Note that the answer is complete."""
@@ -138,8 +141,10 @@ class RequestRecord:
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the response headers that name the request."""
-        return [(b"x-request-id", self.id.encode())]
+        """Return the response headers that name the request, in Anthropic's spelling too where it is theirs."""
+        name = self.id.encode()
+        headers = [(b"x-request-id", name)]
+        return [*headers, (b"request-id", name)] if self.dialect == "anthropic" else headers
 
 
 class Observer(Protocol):

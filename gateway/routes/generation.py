@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.answers.answer import Restarted
 from gateway.errors import GatewayError, InternalError
+from gateway.observation.content import Content
 from gateway.observation.pace import Pace
 from gateway.routes import asgi
 from gateway.routes.tool_call_header import answered, asked_mode
@@ -46,6 +47,7 @@ class Engine:
         keep_alive_seconds: How long a stream may be silent; 0 for any time.
         cold_start: Told of with the first answer after it.
         tool_calls: What is done about calls that their own schema rejects.
+        keeps_content: Whether what is said is kept for the log.
     """
 
     generator: Generator
@@ -55,6 +57,7 @@ class Engine:
     keep_alive_seconds: float
     cold_start: ColdStart
     tool_calls: ToolCallPolicy
+    keeps_content: bool = False
 
 
 class GenerationRoute:
@@ -139,6 +142,8 @@ class _Exchange:
         record.stream, record.choices, record.images = parsed.stream, parsed.choices, len(request.images)
         record.tools = bool(request.tools)
         record.thinking = request.thinking
+        if self._engine.keeps_content:
+            record.content = Content(request.messages)
 
     def _writer(self, parsed: ParsedRequest) -> Writer:
         if parsed.stream:
@@ -189,6 +194,8 @@ class _Exchange:
                 writer.restart(choice)
             else:
                 pace.add(batch)
+                if self._record.content is not None:
+                    self._record.content.add(batch)
                 await writer.write(choice, model, batch)
 
     async def _fail(self, writer: Writer | None, error: GatewayError) -> None:

@@ -109,7 +109,8 @@ async def test_it_is_said_why_a_key_was_not_taken(headers: dict[str, str], reaso
 
 
 def test_what_can_go_wrong_upstream_is_counted_from_0_on() -> None:
-    kinds = {UpstreamFailed, *UpstreamFailed.__subclasses__()} - {ToolCallInvalid}  # that is no failure of the server's
+    kinds: set[type[UpstreamFailed]] = {UpstreamFailed, *UpstreamFailed.__subclasses__()}
+    kinds -= {ToolCallInvalid}  # that is no failure of the server's
     assert {kind.kind for kind in kinds} == set(series.UPSTREAM_ERRORS)
     found = samples(make_gateway(FakeUpstream()))
     assert {found[f"warmgate_upstream_errors_total{{kind={kind}}}"] for kind in series.UPSTREAM_ERRORS} == {0}

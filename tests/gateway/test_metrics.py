@@ -319,20 +319,21 @@ async def test_it_is_written_as_prometheus_asks_for_it(accept: str, content_type
 
 
 @pytest.mark.parametrize(
-    ("record", "exemplar"),
+    ("request_id", "trace", "exemplar"),
     [
-        ({"id": "req_1"}, {"request_id": "req_1"}),
-        ({"id": "req_1", "passed_on": f"00-{'a' * 32}-{'b' * 16}-01"}, {"trace_id": "a" * 32}),
-        ({"id": "a" * 128}, None),
+        ("req_1", None, {"request_id": "req_1"}),
+        ("req_1", f"00-{'a' * 32}-{'b' * 16}-01", {"trace_id": "a" * 32}),
+        ("a" * 128, None, None),
     ],
 )
-def test_buckets_lead_to_a_request(record: dict[str, str], exemplar: dict[str, str] | None) -> None:
+def test_buckets_lead_to_a_request(request_id: str, trace: str | None, exemplar: dict[str, str] | None) -> None:
     gateway = make_gateway(FakeUpstream())
-    gateway._metrics.finished(RequestRecord(key="tester", route="chat", started=1.0, ended=1.5, **record))
+    record = RequestRecord(id=request_id, passed_on=trace, key="tester", route="chat", started=1.0, ended=1.5)
+    gateway._metrics.finished(record)
     written, _ = gateway._metrics.render("application/openmetrics-text")
     found = [
         sample.exemplar.labels if sample.exemplar else None
-        for family in openmetrics.text_string_to_metric_families(written.decode())
+        for family in openmetrics.text_string_to_metric_families(written.decode())  # type: ignore[no-untyped-call]
         for sample in family.samples
         if sample.name == "warmgate_request_duration_seconds_bucket" and sample.labels["le"] == "0.64"
     ]

@@ -74,15 +74,15 @@ def test_a_reader_gets_a_copy() -> None:
 @pytest.mark.parametrize(
     ("line", "level"),
     [
-        ("0.01.515.586 I srv  llama_server: model loaded", logging.DEBUG),
-        ("0.01.515.586 W srv  llama_server: security: no API key is set", logging.DEBUG),
-        ("0.01.515.586 E srv  llama_server: exiting due to model loading error", logging.WARNING),
-        ("12.01.515.586 E srv  llama_server: exiting due to model loading error", logging.WARNING),
+        ("0.01.515.586 I srv  llama_server: model loaded", logging.INFO),
+        ("0.01.515.586 W srv  llama_server: security: no API key is set", logging.WARNING),
+        ("0.01.515.586 E srv  llama_server: exiting due to model loading error", logging.ERROR),
+        ("12.01.515.586 E srv  llama_server: exiting due to model loading error", logging.ERROR),
         ("error: invalid argument: --no-mmap", logging.DEBUG),
         ("E srv no time before it", logging.DEBUG),
     ],
 )
-def test_errors_are_warnings_in_our_own_log_and_the_rest_is_for_debugging(
+def test_a_line_is_logged_at_its_own_level_and_one_without_is_for_debugging(
     line: str, level: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "warmgate.llama_server")
