@@ -181,7 +181,7 @@ class Gateway:
             await self._api(scope, receive, send)
             return
         route = self._data_path.get(scope["path"])
-        request_id, traceparent = identify(scope["headers"])
+        request_id, traceparent = identify(scope["headers"], self._config.keys)
         record = RequestRecord(id=request_id, traceparent=traceparent)
         if route is not None:
             record.dialect, record.route = route.api, route.name

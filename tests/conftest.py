@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import queue
 import re
@@ -11,12 +12,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import httpx
 import hypothesis
 import psutil
 import pytest
+from keys_in_logs import Watch, leaks, secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,13 +48,21 @@ class Warmgate:
     """One running `warmgate` process.
 
     Attributes:
-        output: All it has printed so far, standard error included.
+        output: All that was read of what it has printed, standard error included.
+        printed: All its lines so far, whether or not somebody has waited for them.
+        secrets: The keys that it was given.
         url: Where it listens, once `ready` has returned.
     """
 
+    started: ClassVar[list[Warmgate]] = []
+    """All of them, for who wants to look at what they have printed."""
+
     def __init__(self, *args: str, env: dict[str, str] | None = None) -> None:
         self.output = ""
+        self.printed: list[str] = []
+        self.secrets = secrets_in(env or {})
         self.url = ""
+        self.started.append(self)
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen(
             [Path(sys.executable).with_name("warmgate"), *args],
@@ -61,12 +71,14 @@ class Warmgate:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         with self.process.stdout:
             for line in self.process.stdout:
+                self.printed.append(line)
                 self._lines.put(line)
         self._lines.put(None)
 
@@ -100,6 +112,20 @@ class Warmgate:
     def client(self, key: str | None = KEY) -> httpx.Client:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_log_holds_a_key() -> Iterator[None]:
+    """Grep what the whole run has logged for every key that was used in it."""
+    watch = Watch({KEY})
+    logging.getLogger().addHandler(watch)
+    yield
+    logging.getLogger().removeHandler(watch)
+    secrets = {KEY}.union(*(process.secrets for process in Warmgate.started))
+    for process in Warmgate.started:
+        process.reader.join(END_SECONDS)
+    found = [line for process in Warmgate.started for line in leaks(process.printed, secrets)]
+    assert watch.found + found == []
 
 
 @pytest.fixture(scope="session")
