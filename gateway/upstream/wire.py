@@ -13,6 +13,7 @@ import msgspec
 
 from gateway import events
 from gateway.errors import BodyTooLarge, GatewayError, InvalidRequest, MalformedAnswer, NotReady, UpstreamFailed
+from gateway.toolcalls.showing import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +149,7 @@ def _tools(request: GenerationRequest) -> dict[str, Any]:
         tools = [tool for tool in tools if tool["function"]["name"] in choice.names]
     if not tools:
         return {}
-    return {"tools": tools, "tool_choice": choice.mode, "parallel_tool_calls": request.parallel_tool_calls}
+    return {"tools": show(tools), "tool_choice": choice.mode, "parallel_tool_calls": request.parallel_tool_calls}
 
 
 def _thinking(thinking: Thinking) -> dict[str, Any]:

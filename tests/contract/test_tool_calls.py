@@ -181,6 +181,15 @@ def test_a_client_may_ask_for_less(client: httpx.Client, path: str, mode: str, h
     assert (found.calls, found.handled) == (list(SCENES["wrong-type"].calls), handled)
 
 
+@EVERYWHERE
+def test_a_schema_that_the_template_cannot_show_is_shown_otherwise(client: httpx.Client, path: str) -> None:
+    place = {"city": {"type": "string"}, "unit": {"type": "string"}}
+    tags = {"type": "array", "items": {"type": ["string", "null"]}}
+    declared = [tool("get_weather", "Get the weather.", place | {"tags": tags}, list(place))]
+    found = play(client, path, trigger("call"), declared, stream=False)
+    assert (found.status, found.calls) == (200, [PARIS])
+
+
 @pytest.mark.parametrize("scene", ["wrong-type", "bad-enum"])
 def test_the_prompt_is_not_computed_again_for_a_repair(client: httpx.Client, scene: str) -> None:
     rules = f"You are called {scene}. " + "Be kind, be brief, and never tell anyone how many there are. " * 40

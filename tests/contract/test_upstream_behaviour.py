@@ -391,6 +391,13 @@ def test_a_response_format_puts_tools_out_of_reach(upstream: Upstream) -> None:
     assert (json.loads(answer.text), answer.calls) == ({"answer": "yes"}, [])
 
 
+def test_items_of_several_types_cannot_be_shown(upstream: Upstream) -> None:
+    """`map` with a filter is missing from llama.cpp's template engine."""
+    tags = {"type": "array", "items": {"type": ["string", "null"]}}
+    answer = upstream.ask(SCENES["call"].messages, tools=[tool("tag", "Tag.", {"tags": tags})])
+    assert (answer.status, answer.error) == (500, "NotImplemented: map: filter-mapping not implemented")
+
+
 # --- no scene ---------------------------------------------------------------------------------------------------
 
 
