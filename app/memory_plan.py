@@ -142,22 +142,18 @@ class MemoryPlan:
         return self.gpu.total
 
 
-def account(
-    shape: ModelShape, launch: LaunchPlan, *, mmproj: GgufHeader | None = None, kv_unified: bool = False
-) -> MemoryPlan:
+def account(shape: ModelShape, launch: LaunchPlan, *, mmproj: GgufHeader | None = None) -> MemoryPlan:
     """Add up what a launch takes.
 
     Args:
         shape: The model's.
         launch: How it is run; `None` in it is llama-server's default, and flash attention's `auto` is on.
         mmproj: The image projector's header, if one is loaded.
-        kv_unified: Whether all slots share one cache, as with `--kv-unified`. llama-server's default with a
-            given number of slots is that each has its own.
 
     Raises:
         CommandFailure: llama-server would refuse the plan, or it sets no limit to add up.
     """
-    run = _Run(shape, launch, kv_unified)
+    run = _Run(shape, launch)
     # -ngl counts from the end, and the output is one more layer (llama-model.cpp:1617).
     n_layer = len(shape.layers)
     n_gpu_layers = _given(launch.gpu_layers, -1)
@@ -194,7 +190,7 @@ def account(
 class _Run:
     """A launch with llama.cpp's rules applied to it (llama-context.cpp:248-300)."""
 
-    def __init__(self, shape: ModelShape, launch: LaunchPlan, kv_unified: bool) -> None:
+    def __init__(self, shape: ModelShape, launch: LaunchPlan) -> None:
         if not (1 <= launch.slots <= LLAMA_MAX_SEQ and launch.ctx_per_slot >= 1):
             raise CommandFailure(f"A plan needs 1 to {LLAMA_MAX_SEQ} slots, and a context of at least one token each.")
         if _given(launch.cache_ram_mib, CACHE_RAM_MIB) < 0:
@@ -203,6 +199,7 @@ class _Run:
         n_batch = min(_pad(n_ctx), _given(launch.batch_size, BATCH_SIZE))
         self.shape = shape
         self.slots = launch.slots
+        kv_unified = bool(launch.kv_unified)  # the default with a given number of slots is a cache for each
         self.n_stream = 1 if kv_unified else launch.slots
         self.n_ubatch = min(n_batch, _given(launch.ubatch_size, UBATCH_SIZE) or n_batch)
         self.n_ctx_seq = _pad(n_ctx if kv_unified else launch.ctx_per_slot)

@@ -131,6 +131,11 @@ OLDER: Final[Mapping[str, _Older]] = {
         why="a limit; before, prompts were not kept in host memory at all",
         ways={ANY: ("",)},
     ),
+    "--no-cache-idle-slots": _Older(
+        since="#20993, spring 2026",
+        why="before, idle slots were not copied",
+        ways={ANY: ("--no-clear-idle", "")},
+    ),
     "--fit": _Older(
         since="#16653, December 2025",
         why="before, nothing was fitted to the memory",

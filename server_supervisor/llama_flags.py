@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -138,6 +138,13 @@ def _hosts(text: str) -> list[str]:
     raise ValueError("expected at least one address")
 
 
+def _speculation(text: str) -> list[str]:
+    """Read names of ways to speculate, to members of the enumeration."""
+    if (names := _names(text)) and not set(names) - set(_SPECULATION):
+        return [_SPECULATION[name] for name in names]
+    raise ValueError(f"expected some of {', '.join(_SPECULATION)}")
+
+
 def _text_file(text: str) -> str:
     try:
         return Path(text).read_bytes().decode()
@@ -184,6 +191,12 @@ def _member_to(path: str) -> Put:
 def _add_to(path: str) -> Put:
     """Add to a list of strings, which the wheel hands out as a copy."""
     return lambda params, names: _assign(params, path, [*attrgetter(path)(params), *names])
+
+
+def _speculative_types(params: Params, names: Sequence[str]) -> None:
+    """Add to the list, as llama-server does; `none` in it means nothing beside others."""
+    kinds = importlib.import_module("xllamacpp").common_speculative_type
+    params.speculative.types = [*params.speculative.types, *(kinds[name] for name in names)]
 
 
 def _sampling(name: str) -> Put:
@@ -251,6 +264,13 @@ _REASONING_FORMATS = {
     "deepseek": "COMMON_REASONING_FORMAT_DEEPSEEK",
     "deepseek-legacy": "COMMON_REASONING_FORMAT_DEEPSEEK_LEGACY",
 }
+_SPECULATION = {
+    name: f"COMMON_SPECULATIVE_TYPE_{name.upper().replace('-', '_')}"
+    for name in (
+        *("none", "draft-simple", "draft-eagle3", "draft-mtp", "draft-dflash", "draft-dspark"),
+        *("ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngram-mod", "ngram-cache"),
+    )
+}
 _flash_attn = _on_off_auto(
     "LLAMA_FLASH_ATTN_TYPE_ENABLED", "LLAMA_FLASH_ATTN_TYPE_DISABLED", "LLAMA_FLASH_ATTN_TYPE_AUTO"
 )
@@ -289,9 +309,15 @@ FLAGS: Final = (
     _switch("--cache-prompt", "--no-cache-prompt", _to("cache_prompt"), "prompt caching (on)"),
     _value("--cache-reuse", "N", _int, _to("n_cache_reuse"), "min chunk to reuse from the cache (0)"),
     _value("-cram --cache-ram", "N", _int, _to("cache_ram_mib"), "prompt cache, MiB (8192, -1 = no limit)"),
+    _switch("--cache-idle-slots", "--no-cache-idle-slots", _to("cache_idle_slots"), "copy idle slots there (on)"),
     _value("-ctxcp --ctx-checkpoints --swa-checkpoints", "N", _int, _to("n_ctx_checkpoints"), "per slot (32)"),
     _value("-cms --checkpoint-min-step", "N", _int_between(0, _INT32_MAX), _to("checkpoint_min_step"), "(8192)"),
     _value("-sps --slot-prompt-similarity", "SIMILARITY", _float, _to("slot_prompt_similarity"), "(0.10)"),
+    # Speculation: drafts, from a model beside this one or from the text itself, that the model then checks.
+    _value("--spec-type", "TYPES", _speculation, _speculative_types, "draft-mtp, ngram-mod, ..., comma-separated"),
+    _value("-md --spec-draft-model --model-draft", "FNAME", str, _to("speculative.draft.mparams.path"), "drafter"),
+    _value("--spec-draft-n-max", "N", _int_between(0, _INT32_MAX), _to("speculative.draft.n_max"), "tokens (3)"),
+    _value("--spec-synth-len", "L", _float, _to("speculative.synth_len"), "accept so many, for benchmarks only"),
     # Threads.
     _value("-t --threads", "N", _threads, _to("cpuparams.n_threads"), "CPU threads (-1 = all cores)"),
     _value("-tb --threads-batch", "N", _threads, _to("cpuparams_batch.n_threads"), "for prompts (--threads)"),

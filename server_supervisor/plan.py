@@ -47,6 +47,9 @@ class TcpEndpoint:
 
 Endpoint = UnixEndpoint | TcpEndpoint
 
+ALWAYS = ("--metrics", "--no-ui", "--offline")
+"""A serving process never downloads, and the gateway is the only door."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchPlan:
@@ -58,6 +61,11 @@ class LaunchPlan:
         slots: How many requests are decoded side by side.
         ctx_per_slot: Context of each slot, in tokens. llama-server is given the product: with an explicit
             number of slots it divides the whole among them.
+        kv_unified: Whether all slots share one cache, of which each may fill `ctx_per_slot`. Where each has its own, a
+            batch is computed in as many parts as there are rows of busy slots without a gap.
+        cache_idle_slots: Whether each new request first has idle slots copied to the prompt cache in host memory.
+        spec_type: How tokens are drafted that the model then checks: `draft-mtp`, `ngram-mod` and others.
+        spec_draft_model: The drafter's GGUF file.
         sse_ping_interval: Seconds of silence after which a stream gets a comment line.
     """
 
@@ -77,8 +85,13 @@ class LaunchPlan:
     ubatch_size: int | None = None
     load_mode: Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"] | None = None
     fit: Literal["on", "off"] | None = None
+    kv_unified: bool | None = None
     cache_ram_mib: int | None = None
+    cache_idle_slots: bool | None = None
     ctx_checkpoints: int | None = None
+    spec_type: str | None = None
+    spec_draft_model: Path | None = None
+    spec_draft_n_max: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     sse_ping_interval: int = 10
@@ -110,13 +123,18 @@ class LaunchPlan:
             "--ubatch-size": self.ubatch_size,
             "--load-mode": self.load_mode,
             "--fit": self.fit,
+            "--kv-unified-per-slot": self.ctx_per_slot if self.kv_unified else None,
             "--cache-ram": self.cache_ram_mib,
             "--ctx-checkpoints": self.ctx_checkpoints,
+            "--spec-type": self.spec_type,
+            "--spec-draft-model": self.spec_draft_model,
+            "--spec-draft-n-max": self.spec_draft_n_max,
             "--temp": self.temperature,
             "--top-p": self.top_p,
             "--sse-ping-interval": self.sse_ping_interval,
         }
         flags = [text for flag, value in valued.items() if value is not None for text in spell(flag, str(value), build)]
-        # --offline: a serving process never downloads; --no-ui: the gateway is the only door.
-        switches = [text for flag in ("--metrics", "--no-ui", "--offline") for text in spell(flag, None, build)]
+        either = {"kv-unified": self.kv_unified, "cache-idle-slots": self.cache_idle_slots}
+        chosen = [f"--{name}" if on else f"--no-{name}" for name, on in either.items() if on is not None]
+        switches = [text for flag in (*ALWAYS, *chosen) for text in spell(flag, None, build)]
         return [*flags, *endpoint.argv(), *switches]

@@ -156,7 +156,7 @@ def q8_0(slots: int, ctx_per_slot: int, **changes: Any) -> LaunchPlan:
 def test_the_account_is_what_nvidia_smi_showed_on_an_h100(
     plan: LaunchPlan, kv_unified: bool, after_start: int, after_load: int
 ) -> None:
-    memory = account(GEMMA4_26B, plan, kv_unified=kv_unified)
+    memory = account(GEMMA4_26B, replace(plan, kv_unified=kv_unified))
     assert memory.gpu.start / MIB == pytest.approx(after_start, rel=0.01)
     assert memory.gpu.total / MIB == pytest.approx(after_load, rel=0.01)
     assert memory.host.start / MIB == pytest.approx(1.3 * 1024 if kv_unified else 1.0 * 1024, rel=0.1)
@@ -186,7 +186,7 @@ def test_the_account_is_what_nvidia_smi_showed_on_an_h100(
 def test_the_account_is_what_llama_cpp_reserves(
     shape: ModelShape, plan: LaunchPlan, kv_unified: bool, reserved: tuple[int, ...]
 ) -> None:
-    memory = account(shape, plan, kv_unified=kv_unified)
+    memory = account(shape, replace(plan, kv_unified=kv_unified))
     gpu, host = memory.gpu, memory.host
     ours = (gpu.weights, gpu.kv_cache + gpu.kv_cache_swa, gpu.compute, host.weights, host.compute)
     assert [size / MIB for size in ours] == pytest.approx(reserved, abs=20)
@@ -277,7 +277,7 @@ def test_the_cells_of_a_sliding_window(
     slots: int, ctx_per_slot: int, ubatch_size: int, kv_unified: bool, cells: int
 ) -> None:
     plan = q8_0(slots, ctx_per_slot, ubatch_size=ubatch_size)
-    assert account(GEMMA4_26B, plan, kv_unified=kv_unified).n_cells_swa == cells
+    assert account(GEMMA4_26B, replace(plan, kv_unified=kv_unified)).n_cells_swa == cells
 
 
 def test_a_checkpoint_is_one_window_of_the_sliding_layers() -> None:
@@ -362,7 +362,7 @@ def test_more_slots_or_more_context_never_take_less(shape: ModelShape, kv_unifie
 
     def total(slots: int, kilo_tokens: int) -> tuple[int, int]:
         plan = launch(slots, kilo_tokens * 1024, cache_type_k=cache_type, cache_type_v=cache_type)
-        memory = account(shape, plan, kv_unified=kv_unified)
+        memory = account(shape, replace(plan, kv_unified=kv_unified))
         return memory.gpu.total, memory.host.total
 
     for fixed in steps:

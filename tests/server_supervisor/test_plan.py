@@ -33,7 +33,12 @@ FULL = LaunchPlan(
     load_mode="none",
     fit="off",
     cache_ram_mib=0,
+    kv_unified=True,
+    cache_idle_slots=False,
     ctx_checkpoints=3,
+    spec_type="draft-mtp",
+    spec_draft_model=Path("/models/drafter.gguf"),
+    spec_draft_n_max=2,
     temperature=1.0,
     top_p=0.95,
     sse_ping_interval=5,
@@ -70,13 +75,17 @@ def test_a_full_plan_says_everything_and_gives_the_slots_context_as_one_sum() ->
         *("--ubatch-size", "512"),
         *("--load-mode", "none"),
         *("--fit", "off"),
+        *("--kv-unified-per-slot", "8192"),
         *("--cache-ram", "0"),
         *("--ctx-checkpoints", "3"),
+        *("--spec-type", "draft-mtp"),
+        *("--spec-draft-model", "/models/drafter.gguf"),
+        *("--spec-draft-n-max", "2"),
         *("--temp", "1.0"),
         *("--top-p", "0.95"),
         *("--sse-ping-interval", "5"),
         *("--host", "127.0.0.1", "--port", "9931"),
-        *("--metrics", "--no-ui", "--offline"),
+        *("--metrics", "--no-ui", "--offline", "--kv-unified", "--no-cache-idle-slots"),
     ]
 
 
@@ -123,7 +132,7 @@ SPRING_2026 = build(
 )
 SPRING_2025 = build(
     5000,
-    without="--fit --cache-ram --ctx-checkpoints --swa-checkpoints --offline --mmap --direct-io",
+    without="--fit --cache-ram --no-cache-idle-slots --ctx-checkpoints --swa-checkpoints --offline --mmap --direct-io",
     switches="--flash-attn",
     like=SPRING_2026,
 )
@@ -152,12 +161,16 @@ def test_a_build_before_the_renames_is_told_the_same_in_its_own_words() -> None:
         *("--ubatch-size", "512"),
         "--no-mmap",
         *("--fit", "off"),
+        *("--kv-unified-per-slot", "8192"),
         *("--cache-ram", "0"),
         *("--ctx-checkpoints", "3"),
+        *("--spec-type", "draft-mtp"),
+        *("--spec-draft-model", "/models/drafter.gguf"),
+        *("--spec-draft-n-max", "2"),
         *("--temp", "1.0"),
         *("--top-p", "0.95"),
         *("--host", "/run/warmgate/llama.sock"),
-        *("--metrics", "--no-webui", "--offline"),
+        *("--metrics", "--no-webui", "--offline", "--kv-unified", "--no-cache-idle-slots"),
     ]
 
 
@@ -178,10 +191,14 @@ def test_a_build_without_a_feature_is_not_told_to_do_without_it() -> None:
         *("--batch-size", "2048"),
         *("--ubatch-size", "512"),
         "--no-mmap",
+        *("--kv-unified-per-slot", "8192"),
+        *("--spec-type", "draft-mtp"),
+        *("--spec-draft-model", "/models/drafter.gguf"),
+        *("--spec-draft-n-max", "2"),
         *("--temp", "1.0"),
         *("--top-p", "0.95"),
         *("--host", "/run/warmgate/llama.sock"),
-        *("--metrics", "--no-webui"),
+        *("--metrics", "--no-webui", "--kv-unified"),
     ]
 
 

@@ -43,6 +43,8 @@ def flatten(params: Any, prefix: str = "") -> dict[str, object]:
             values[prefix + name] = value.name
         elif type(value).__module__ == "xllamacpp.xllamacpp":
             values |= flatten(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            values[prefix + name] = [each.name if isinstance(each, enum.Enum) else each for each in value]
         else:
             values[prefix + name] = value
     return values
@@ -58,6 +60,7 @@ def changed_by(*argv: str) -> dict[str, object]:
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 KWARGS = "default_template_kwargs"
 KEPT = {"preserve_reasoning": "true"}
+SPECULATE = "COMMON_SPECULATIVE_TYPE_"
 MARKS = "sampling.user_sampling_config"
 
 VALUES: list[tuple[str, str, dict[str, object]]] = [
@@ -93,6 +96,15 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("-cram", "0", {"cache_ram_mib": 0}),
     ("-ctxcp", "0", {"n_ctx_checkpoints": 0}),
     ("-cms", "0", {"checkpoint_min_step": 0}),
+    ("--spec-type", "none", {"speculative.types": [SPECULATE + "NONE"] * 2}),
+    (
+        "--spec-type",
+        "draft-mtp,ngram-mod",
+        {"speculative.types": [SPECULATE + name for name in ("NONE", "DRAFT_MTP", "NGRAM_MOD")]},
+    ),
+    ("-md", "drafter.gguf", {"speculative.draft.mparams.path": "drafter.gguf"}),
+    ("--spec-draft-n-max", "2", {"speculative.draft.n_max": 2}),
+    ("--spec-synth-len", "2.5", {"speculative.synth_len": 2.5}),
     ("-sps", "0.5", {"slot_prompt_similarity": 0.5}),
     ("-t", "3", {"cpuparams.n_threads": 3}),
     ("-t", "0", {"cpuparams.n_threads": CPUS}),
@@ -132,6 +144,7 @@ SWITCHES: list[tuple[str, dict[str, object]]] = [
     ("--no-warmup", {"warmup": False}),
     ("--offline", {"offline": True}),
     ("-kvu", {"kv_unified": True}),
+    ("--no-cache-idle-slots", {"cache_idle_slots": False}),
     ("--swa-full", {"swa_full": True}),
     ("--context-shift", {"ctx_shift": True}),
     ("--no-cache-prompt", {"cache_prompt": False}),
