@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.failure import CommandFailure
 from gateway.application import GatewayConfig
+from gateway.backend_sampling import BackendSampling
 from gateway.generation import Limits
 from gateway.images.policy import ImagePolicy
 from gateway.thinking import UNBOUNDED, ThinkingPolicy
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
     from gateway.toolcalls.policy import Mode
 
 
-def gateway_config(settings: Settings, keys: Keys, *, slots: int) -> GatewayConfig:
-    """Return the gateway's configuration. `slots` is what is known of the server before it has said so itself.
+def gateway_config(settings: Settings, keys: Keys, *, slots: int, on_gpu: bool = False) -> GatewayConfig:
+    """Return the gateway's configuration.
+
+    Args:
+        settings: What is set.
+        keys: Who may call.
+        slots: What is known of the server before it has said so itself.
+        on_gpu: Whether we know that the model is on a GPU. Its sampler is many times slower on a CPU.
 
     Raises:
         CommandFailure: A setting cannot be used together with the keys.
@@ -51,6 +58,7 @@ def gateway_config(settings: Settings, keys: Keys, *, slots: int) -> GatewayConf
         ),
         log_content=settings.log_content,
         most_identical_calls=settings.most_identical_calls,
+        backend_sampling=_backend_sampling(settings.backend_sampling, on_gpu=on_gpu),
         tool_calls=ToolCallPolicy(
             handling=CallHandling(
                 mode=settings.tool_calls,
@@ -62,6 +70,10 @@ def gateway_config(settings: Settings, keys: Keys, *, slots: int) -> GatewayConf
         ),
         seal=SecretSeal(_seal_secrets(settings) or [keys.seal_secret]),
     )
+
+
+def _backend_sampling(wanted: BackendSampling, *, on_gpu: bool) -> BackendSampling:
+    return BackendSampling.OFF if wanted is BackendSampling.AUTO and not on_gpu else wanted
 
 
 def _modes_by_key(settings: Settings, keys: Keys) -> dict[str, Mode]:

@@ -38,7 +38,11 @@ async def serve(settings: Settings) -> None:
             launch = replace(launch, parking=plan_parking(settings))
         supervisor = Supervisor(launch)
         target = Target.parse(launch.endpoint.url)
-        gateway = Gateway(gateway_config(settings, keys, slots=plan.slots), target, SupervisorReadiness(supervisor))
+        gateway = Gateway(
+            gateway_config(settings, keys, slots=plan.slots, on_gpu=bool(plan.gpu_layers)),
+            target,
+            SupervisorReadiness(supervisor),
+        )
         async with asyncio.TaskGroup() as owner, listening(gateway, listener) as stop:
             owner.create_task(supervisor.run(gateway.activity))
             try:

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.failure import CommandFailure
+from gateway.backend_sampling import BackendSampling
 from gateway.toolcalls.policy import Mode
 
 PREFIX = "WARMGATE_"
@@ -32,6 +33,14 @@ class Settings(BaseSettings):
     llama_server: Path | None = Field(None, description="The llama-server to run instead of the first one found.")
     cache_dir: Path | None = Field(
         None, description="Where engines and models are kept; `~/.cache/warmgate` if not set."
+    )
+    models_dir: Path | None = Field(
+        None, description="Where `warmgate models pull --local-dir` has put the profile's files, if not in the cache."
+    )
+    snapshot: Literal["off", "cpu", "gpu"] = Field(
+        "gpu",
+        description="On Modal: what the snapshot of a container holds: nothing, the program alone, or the warm server "
+        "too. See `docs/snapshots.md`.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What is logged; `debug` includes llama-server's own lines."
@@ -74,6 +83,11 @@ class Settings(BaseSettings):
     answer_reserve: int = Field(
         1024, ge=0, description="So many tokens of a request's `max_tokens`, at most half, are kept for the answer."
     )
+    backend_sampling: BackendSampling = Field(
+        BackendSampling.AUTO,
+        description="When the GPU picks the tokens, too: `auto` is when that pays, for a model that we have put there; "
+        "`on` whenever llama-server can; or `off`. See `docs/performance-gpu.md`.",
+    )
     tool_calls: Mode = Field(
         Mode.REPAIR,
         description="What is done about a tool call that its own schema rejects: `repair`, `validate` (pass it on and "
@@ -109,6 +123,18 @@ class Settings(BaseSettings):
     max_body_mib: int = Field(32, ge=1, le=1024, description="The largest request body that is read, in MiB.")
     scrape_seconds: float = Field(
         15, ge=5, description="Between two looks at llama-server's own metrics; its scrape has side effects."
+    )
+    traces: bool = Field(False, description="Whether a trace of each request is sent to an OpenTelemetry collector.")
+    push_metrics: Literal["off", "otlp", "pushgateway"] = Field(
+        "off", description="To what metrics are pushed, besides being scraped; see `docs/observability.md`."
+    )
+    push_seconds: float = Field(15, ge=1, description="Between two pushes.")
+    otlp_endpoint: str | None = Field(
+        None,
+        description="The collector's base URL, for OTLP over HTTP; if not set, OpenTelemetry's own variables say it.",
+    )
+    pushgateway: SecretStr | None = Field(
+        None, description="The Pushgateway's URL; a name and a password in it are sent as basic authentication."
     )
 
 

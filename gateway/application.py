@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from gateway import errors
 from gateway.admission import Admission
 from gateway.auth.credentials import authenticate
+from gateway.backend_sampling import BackendSampling, SamplingChoice
 from gateway.dialects.anthropic_messages import Messages
 from gateway.dialects.openai_chat import ChatCompletions
 from gateway.dialects.openai_completions import Completions
@@ -30,6 +31,7 @@ from gateway.observation.identity import identify
 from gateway.observation.observers import Observers
 from gateway.observation.record import RequestRecord
 from gateway.observation.request_log import RequestLog
+from gateway.observation.trace_context import as_it_came
 from gateway.routes import asgi, page
 from gateway.routes.cold_start_header import ColdStart
 from gateway.routes.count_tokens import CountTokensRoute
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
+    from prometheus_client import CollectorRegistry
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import Message, Receive, Scope, Send
@@ -89,6 +92,7 @@ class GatewayConfig:
         tool_calls: What is done about tool calls that their own schema rejects.
         log_content: Whether the log may hold what is said.
         most_identical_calls: So often in a row the same calls may be made; 0 for any number of times.
+        backend_sampling: When answers are sampled on the server's GPU.
     """
 
     keys: KeyRing
@@ -107,6 +111,7 @@ class GatewayConfig:
     tool_calls: ToolCallPolicy = field(default_factory=ToolCallPolicy)
     log_content: bool = False
     most_identical_calls: int = 0
+    backend_sampling: BackendSampling = BackendSampling.OFF
 
 
 class Gateway:
@@ -119,6 +124,7 @@ class Gateway:
         readiness: Readiness,
         fetcher: Fetcher | None = None,
         observers: Iterable[Observer] = (),
+        trace: Callable[[str | None], str | None] = as_it_came,
     ) -> None:
         """Put everything together.
 
@@ -128,6 +134,7 @@ class Gateway:
             readiness: And its state.
             fetcher: Fetches images, instead of the one that does it.
             observers: Who are told of each request when it has ended, besides the metrics.
+            trace: Takes a client's `traceparent` and returns the one under which its request goes on.
         """
         self._config = config
         self._open_paths = OPEN_PATHS | ({"/metrics"} if config.metrics_public else frozenset())
@@ -136,7 +143,9 @@ class Gateway:
         self._upstream_metrics = UpstreamMetrics(target, readiness, catalog, config.scrape_seconds, config.instance)
         self._metrics = Metrics(State(readiness, admission, catalog, self._upstream_metrics))
         history = History()
-        self._observers = Observers((self._metrics, history, RequestLog(), *observers))
+        sampling = SamplingChoice(config.backend_sampling)
+        self._observers = Observers((self._metrics, history, RequestLog(), sampling, *observers))
+        self._trace = trace
         self._generator = Generator(
             target,
             readiness,
@@ -144,6 +153,7 @@ class Gateway:
             admission,
             config.limits,
             most_identical_calls=config.most_identical_calls,
+            sampling=sampling,
         )
         images = Images(config.images, readiness, catalog, fetcher)
         engine = Engine(
@@ -182,7 +192,7 @@ class Gateway:
             return
         route = self._data_path.get(scope["path"])
         request_id, traceparent = identify(scope["headers"], self._config.keys)
-        record = RequestRecord(id=request_id, traceparent=traceparent)
+        record = RequestRecord(id=request_id, traceparent=traceparent, passed_on=self._trace(traceparent))
         if route is not None:
             record.dialect, record.route = route.api, route.name
         try:
@@ -220,6 +230,11 @@ class Gateway:
             await asgi.send_error(send, error, body, [*record.headers, *challenge])
         finally:
             self._observers.finished(record)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Every series that is exported."""
+        return self._metrics.registry
 
     @property
     def activity(self) -> Activity:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gateway.activity import Activity
 from gateway.admission import RETRY_AFTER_SECONDS
 from gateway.answers.answer import Answer
+from gateway.backend_sampling import BackendSampling, SamplingChoice
 from gateway.errors import NotReady, Overloaded, ShuttingDown, UpstreamFailed, UpstreamUnreachable
 from gateway.images.resolving import check_vision
 from gateway.prompt_size import PromptCheck
@@ -67,8 +68,10 @@ class Generator:
         limits: Limits,
         *,
         most_identical_calls: int = 0,
+        sampling: SamplingChoice | None = None,
     ) -> None:
         self._most_identical_calls = most_identical_calls
+        self._sampling = sampling or SamplingChoice(BackendSampling.OFF)
         self._target = target
         self._readiness = readiness
         self._catalog = catalog
@@ -115,7 +118,7 @@ class Generator:
 
                 async def open_stream(planned: GenerationRequest) -> ChatStream:
                     nonlocal model
-                    model, stream = await self._begin(self._opening(planned), record)
+                    model, stream = await self._begin(self._opening(planned, record), record)
                     return stream
 
                 remember = functools.partial(self._thoughts.remember, record.key)
@@ -208,14 +211,18 @@ class Generator:
                 "This server is being stopped; there is no complete answer.", retry_after=RETRY_AFTER_SECONDS
             ) from None
 
-    def _opening(self, request: GenerationRequest) -> Callable[[ModelInfo], Awaitable[ChatStream]]:
+    def _opening(
+        self, request: GenerationRequest, record: RequestRecord
+    ) -> Callable[[ModelInfo], Awaitable[ChatStream]]:
         async def open_stream(model: ModelInfo) -> ChatStream:
             check_vision(model, request.images)
+            sent = bar_calls(request) if model.marks_calls else request
             return await open_chat(
                 self._target,
-                bar_calls(request) if model.marks_calls else request,
+                self._sampling.choose(sent, model, self._admission.in_flight),
                 silence_seconds=self._limits.silence_seconds,
                 on_progress=self.activity.progress,
+                traceparent=record.passed_on,
             )
 
         return open_stream

@@ -155,13 +155,13 @@ def _tools(request: GenerationRequest) -> dict[str, Any]:
 def _thinking(thinking: Thinking) -> dict[str, Any]:
     """Return the template's switch, and the budget that is enforced while sampling.
 
-    Off is both: the model may open a thought by itself, whatever the prompt says. The budget begins anew with every
+    `OFF` is both: the model may open a thought by itself, whatever the prompt says. The budget begins anew with every
     thought of an answer, so a thought that goes beyond what is left must be ended from outside: `reasoning_control`
     allows `end_thought_request`.
     """
     return {
         "chat_template_kwargs": {"enable_thinking": thinking.enabled},
-        "reasoning_budget_tokens": thinking.budget if thinking.enabled else 0,
+        "reasoning_budget_tokens": thinking.budget,
         "reasoning_control": True if thinking.enabled and thinking.budget is not None else None,
     }
 
