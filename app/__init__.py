@@ -34,4 +34,11 @@ Running it:
     http_server     uvicorn, with the order of shutting down in our hands
     event_loop      the loop that all of it runs on
     doctor          everything that must be right before a start
+
+Running it on Modal:
+    container         what modal_app.py's hooks call
+    supervised        gateway and supervisor as one ASGI application
+    deployment        what is decided at deploy time
+    deployment_tools  what is done once: the model, the engine
+    smoke_test        a look at whether it works
 """

@@ -57,6 +57,14 @@ def base_url(listener: socket.socket) -> str:
 @contextlib.asynccontextmanager
 async def listening(application: ASGIApp, listener: socket.socket) -> AsyncIterator[asyncio.Event]:
     """Answer HTTP inside the context. Yields the event that the first SIGTERM or SIGINT sets; a second one kills."""
+    with _stop_on_signal() as stop:
+        async with serving(application, listener):
+            yield stop
+
+
+@contextlib.asynccontextmanager
+async def serving(application: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+    """Answer HTTP inside the context."""
     config = uvicorn.Config(
         application,
         http="httptools",
@@ -68,13 +76,12 @@ async def listening(application: ASGIApp, listener: socket.socket) -> AsyncItera
         timeout_graceful_shutdown=FORCED_CLOSE_SECONDS,
     )
     server = _Server(config)
-    with _stop_on_signal() as stop:
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield stop
-        finally:
-            server.should_exit = True
-            await task
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
 
 
 @contextlib.contextmanager

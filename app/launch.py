@@ -112,7 +112,7 @@ def find_files(settings: Settings, profile: Profile) -> StoredModel:
         return StoredModel(settings.model, mmproj=None, chat_template=None)
     if profile.files is None:
         return StoredModel(default_model(cache_dir), mmproj=None, chat_template=None)
-    if (stored := find(profile.files, Store(cache_dir))) is not None:
+    if (stored := find(profile.files, Store(cache_dir, settings.models_dir))) is not None:
         return stored
     raise CommandFailure(
         f"The files of {profile.name} are not here: run `warmgate models pull {profile.name}`, "

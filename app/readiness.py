@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.readiness import Report
+from server_supervisor.failures import RESTARTED
 from server_supervisor.states import State
 
 if TYPE_CHECKING:
@@ -29,8 +30,15 @@ FINAL_RETRY_AFTER_SECONDS = 30
 class SupervisorReadiness:
     """Reads a supervisor for the gateway."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, instance: str | None = None) -> None:
+        """Read a supervisor.
+
+        Args:
+            supervisor: That one.
+            instance: What tells this process from others that serve the same, for `/health`.
+        """
         self._supervisor = supervisor
+        self._instance = instance
         self._last: tuple[Status, Report] | None = None
 
     def report(self) -> Report:
@@ -45,11 +53,11 @@ class SupervisorReadiness:
     def _report_of(self, status: Status) -> Report:
         # Several are asked for with each request, and what is told of the history takes a while to write.
         if self._last is None or self._last[0] is not status:
-            self._last = (status, _report(status))
+            self._last = (status, _report(status, self._instance))
         return self._last[1]
 
 
-def _report(status: Status) -> Report:
+def _report(status: Status, instance: str | None) -> Report:
     failure = status.last_failure
     return Report(
         state=status.state.value,
@@ -58,10 +66,11 @@ def _report(status: Status) -> Report:
         final=status.state in (State.FAILED, State.DRAINING, State.STOPPED),
         generation=status.starts,
         retry_after=RETRY_AFTER_SECONDS.get(status.state, FINAL_RETRY_AFTER_SECONDS),
-        restarts=status.restarts_by_kind,
+        restarts={**dict.fromkeys(RESTARTED, 0), **status.restarts_by_kind},  # from 0 on, so that the first one shows
         start=status.start,
         phases=status.phases,
         detail={
+            **({} if instance is None else {"instance": instance}),
             "since": _timestamp(status.since),
             "restarts": status.restarts,
             "restarts_by_reason": dict(status.restarts_by_kind),
