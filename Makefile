@@ -22,7 +22,7 @@ SUITE ?= serving
 
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help install serve test check format bench clean
+.PHONY: help install serve test check format bench pictures clean
 
 help: ## show these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -47,6 +47,9 @@ format: $(DEVELOPING) ## write what check asks for, where a tool can
 
 bench: $(DEVELOPING) ## measure what the gateway costs in front of the real llama-server (SUITE=toolcalls, SUITE=guard)
 	@$(BIN)/python tests/bench/$(SUITE).py $(ARGS)
+
+pictures: $(DEVELOPING) ## take the pictures in docs/pictures again, with Chromium
+	@$(BIN)/python tests/browser/screenshots.py
 
 clean: ## remove what the other commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist tests/clients/node/node_modules

@@ -26,6 +26,12 @@ export function watchOptions() {
   byId("options-form").addEventListener("submit", (event) => event.preventDefault());
 }
 
+/** Return what stands before the conversation. */
+export function instructions() {
+  const content = byId("instructions").value.trim();
+  return content ? [{ role: "system", content }] : [];
+}
+
 /**
  * Return the fields, or null if they cannot be sent; then the person is told why.
  */

@@ -2,7 +2,7 @@
 
 import { byId, el } from "./dom.js";
 import { dataUrl } from "./image.js";
-import { requestFields, watchOptions } from "./options.js";
+import { instructions, requestFields, watchOptions } from "./options.js";
 import { chat } from "./stream.js";
 import { ModelTurn, userTurn } from "./turns.js";
 
@@ -51,7 +51,8 @@ async function answer(fields) {
   scrollToEnd(true);
   setRunning(new AbortController());
   try {
-    for await (const { chunk, calls } of chat({ messages: conversation, ...fields }, running.signal)) {
+    const body = { messages: [...instructions(), ...conversation], ...fields };
+    for await (const { chunk, calls } of chat(body, running.signal)) {
       if (calls) turn.judge(calls);
       if (chunk) turn.add(chunk);
       scrollToEnd(false);

@@ -79,8 +79,8 @@ function queue({ waiting, most_waiting: most }) {
 }
 
 function throughput({ seconds: interval, values }) {
-  const rates = values.map((tokens) => tokens / interval);
-  const now = rates.at(-2) ?? 0; // the last interval is not over
+  const rates = values.slice(0, -1).map((tokens) => tokens / interval); // the last interval is not over
+  const now = rates.at(-1);
   const most = Math.max(...rates);
   const minutes = Math.round((values.length * interval) / 60);
   const label = `Tokens per second over ${count(minutes, "minute")}: now ${number(now)}, highest ${number(most)}`;
@@ -173,8 +173,9 @@ function restarts({ restarts: total = 0, restarts_by_reason: reasons = {}, failu
   const rows = failures.slice(-SHOWN_RESTARTS).reverse().map((each) =>
     el("li.tone-bad", {}, el("b", {}, words(each.kind)), el("span"), moment(each.at), el("p", {}, each.message)),
   );
-  const counted = Object.entries(reasons).map(([reason, times]) => `${words(reason).toLowerCase()} ${times}×`);
-  return [figure(total, counted.join(", ")), el("ol.rows", {}, ...rows)];
+  const counted = Object.entries(reasons).map(([reason, times]) => `${times} ${words(reason).toLowerCase()}`);
+  const unit = total === 1 ? "restart" : "restarts";
+  return [figure(total, counted.length > 1 ? `${unit}: ${counted.join(", ")}` : unit), el("ol.rows", {}, ...rows)];
 }
 
 const COLUMNS = [
