@@ -25,5 +25,6 @@ It knows an upstream (a URL or a socket) and a readiness interface, and nothing 
     readiness    what the gateway may know about the server's state
     observation  what is known of each request, and who is told of it
     metrics      every series that we export
+    page         what a browser is shown at `/`
     errors       every way a request can fail, and its rendering
 """

@@ -73,8 +73,7 @@ byId("ask-key").addEventListener("submit", (event) => {
 });
 byId("forget").addEventListener("click", () => {
   forgetKey();
-  askForKey("");
-  poll.now();
+  location.reload(); // with all that it has opened
 });
 byId("live").addEventListener("click", () => poll.turn(!poll.isLive));
 addEventListener("hashchange", showView);

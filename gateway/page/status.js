@@ -6,6 +6,7 @@ import { clock, count, handled, number, secondsBetween, span, state, tone, words
 
 const TTFT_BARS = 48;
 const CALL_OUTCOMES = ["valid", "normalized", "repaired", "invalid", "refused"];
+const UNKNOWN = "Nothing is known of it: somebody else runs the server.";
 const SHOWN_STATES = 6;
 const SHOWN_RESTARTS = 5;
 const SHOWN_REQUESTS = 12;
@@ -15,12 +16,8 @@ const drawn = new Map(); // what each part was last drawn from: one that has not
 /** Show a status. What needs a key is hidden if it is not there. */
 export function showStatus(status) {
   const [name, stateTone] = state(status.state);
-  const heading = byId("state");
-  if (heading.textContent !== name) heading.replaceChildren(el(`i.dot`), el("span", {}, name));
-  heading.className = `tone-${stateTone}`;
-  byId("state-note").textContent = note(status);
+  showState(name, stateTone, note(status, stateTone));
   byId("served").textContent = status.model ?? "This endpoint";
-  document.title = `${name} · warmgate`;
   byId("figures").hidden = !("slots" in status);
   if (!("slots" in status)) return;
   draw("slots", status.slots, slots);
@@ -36,11 +33,15 @@ export function showStatus(status) {
 
 /** Say that nothing is known. */
 export function showSilence() {
-  const heading = byId("state");
-  heading.className = "tone-bad";
-  heading.replaceChildren(el("i.dot"), el("span", {}, "No answer"));
-  byId("state-note").textContent = "The gateway cannot be reached. The figures below are the last that came.";
-  document.title = "No answer · warmgate";
+  showState("No answer", "bad", "The gateway cannot be reached. What stands here is the last that came of it.");
+}
+
+function showState(name, stateTone, more) {
+  const said = byId("state-name");
+  if (said.textContent !== name) said.textContent = name; // it is read out when it changes
+  byId("state").className = `tone-${stateTone}`;
+  byId("state-note").textContent = more;
+  document.title = `${name} · warmgate`;
 }
 
 function draw(id, data, render) {
@@ -50,10 +51,10 @@ function draw(id, data, render) {
   byId(id).replaceChildren(...[render(data)].flat());
 }
 
-function note(status) {
+function note(status, stateTone) {
   const parts = [];
   if (status.since) parts.push(`for ${span(secondsBetween(status.since, status.now))}`);
-  if (status.last_error && !status.ready) parts.push(status.last_error.message);
+  if (status.last_error && stateTone === "bad") parts.push(status.last_error.message);
   return parts.join(" · ");
 }
 
@@ -102,7 +103,7 @@ function firstTokens(requests) {
 }
 
 function history(states, now) {
-  if (!states.length) return nothing("Nothing is known of it.");
+  if (!states.length) return nothing(UNKNOWN);
   const ends = [...states.slice(1).map((each) => each.since), now];
   const spans = states.map((each, i) => ({ ...each, seconds: secondsBetween(each.since, ends[i]) }));
   const strip = el("div.strip", { "aria-hidden": "true" }, ...spans.map((each) => segment(each)));
@@ -129,7 +130,7 @@ const STARTS = {
 function start({ start: kind, phases, load_seconds: load }) {
   const named = Object.entries(phases ?? {});
   const total = named.reduce((sum, [, seconds]) => sum + seconds, 0) || load;
-  if (!total) return nothing("It has not been ready yet.");
+  if (!total) return nothing(load === undefined ? UNKNOWN : "It has not been ready yet.");
   let begin = 0;
   const rows = named.map(([name, seconds]) => {
     const drawing = part(begin, seconds, total);
@@ -168,7 +169,8 @@ function percent(share) {
   return `${number(share * 100)}%`;
 }
 
-function restarts({ restarts: total = 0, restarts_by_reason: reasons = {}, failures = [] }) {
+function restarts({ restarts: total, restarts_by_reason: reasons, failures }) {
+  if (!failures) return nothing(UNKNOWN);
   if (!failures.length) return nothing("None since this process began.");
   const rows = failures.slice(-SHOWN_RESTARTS).reverse().map((each) =>
     el("li.tone-bad", {}, el("b", {}, words(each.kind)), el("span"), moment(each.at), el("p", {}, each.message)),

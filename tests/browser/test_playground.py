@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,14 +106,20 @@ def test_a_refused_request_says_which_field_is_to_blame(page: Page) -> None:
     expect(alert).to_contain_text("400 · tools[0].function.name")
 
 
-def test_an_image_is_sent_along(page: Page) -> None:
-    picture: Any = {"name": "grey.png", "mimeType": "image/png", "buffer": png((64, 64))}
+@pytest.mark.parametrize(("kind", "sent"), [("png", "png"), ("webp", "jpeg")])
+def test_an_image_is_sent_along_in_a_format_that_is_read(page: Page, kind: str, sent: str) -> None:
+    picture: Any = {"name": "grey", "mimeType": f"image/{kind}", "buffer": png((64, 64))}
     page.get_by_label("Image").set_input_files(picture)
-    expect(page.get_by_text("grey.png")).to_be_visible()
+    expect(page.locator("#attached img")).to_have_attribute("src", re.compile(f"^data:image/{sent};base64,"))
     turn = say(page, trigger("plain"))
     expect(turn.locator(".facts")).to_contain_text("written")
     expect(turn.get_by_role("alert")).to_have_count(0)
     expect(page.get_by_alt_text("Attached picture")).to_be_visible()
+
+
+def test_what_is_no_picture_is_not_sent(page: Page) -> None:
+    page.get_by_label("Image").set_input_files({"name": "a.heic", "mimeType": "image/heic", "buffer": b"no picture"})
+    expect(page.get_by_role("alert")).to_have_text("a.heic is no picture that this browser can read.")
 
 
 def test_an_answer_can_be_stopped(page: Page) -> None:

@@ -11,8 +11,6 @@ from contract.playing import CHAT, play
 from contract.scenes import SCENES
 from playwright.sync_api import expect
 
-from browser.chromium import PHONE
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -110,10 +108,12 @@ def test_it_asks_again_only_while_somebody_looks(visit: Callable[..., Visit]) ->
     expect(live).to_be_visible()
 
 
-@pytest.mark.parametrize("view", ["status", "playground"])
-def test_it_fits_a_phone(visit: Callable[..., Visit], view: str) -> None:
-    page = visit(PHONE, has_touch=True, is_mobile=True).open(KEY, view)
-    assert page.evaluate("[document.documentElement.scrollWidth, innerWidth]") == [360, 360]
+@pytest.mark.parametrize("width", [360, 700, 1000])
+def test_it_fits_a_phone_and_whatever_is_wider(visit: Callable[..., Visit], width: int) -> None:
+    page = visit((width, 740), has_touch=True, is_mobile=True).open(KEY)
+    for view in ("Status", "Playground"):
+        page.get_by_role("link", name=view).click()
+        assert page.evaluate("[document.documentElement.scrollWidth, innerWidth]") == [width, width]
 
 
 def test_it_is_dark_where_that_is_wished(visit: Callable[..., Visit]) -> None:
