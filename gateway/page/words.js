@@ -59,6 +59,7 @@ const STATES = {
   failed: ["Failed", "bad"],
   draining: ["Shutting down", "rest"],
   stopped: ["Stopped", "rest"],
+  unreachable: ["Unreachable", "bad"],
   parking: ["Falling asleep", "rest"],
   parked: ["Asleep", "rest"],
 };
