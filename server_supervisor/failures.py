@@ -10,10 +10,24 @@ from __future__ import annotations
 import re
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+RESTARTED: Final = (
+    "aborted",
+    "address_in_use",
+    "exited",
+    "gpu_state_lost",
+    "killed",
+    "load_timeout",
+    "out_of_memory",
+    "warm_up_failed",
+    "wedged",
+)
+"""The kinds after which a server is started again, whenever they come. After others it is if it had started well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class State(Collector):
         yield from self._server()
         age = self._upstream.age_seconds
         if age is not None:
-            yield _gauge("warmgate_upstream_scrape_age_seconds", "Age of the llamacpp series below.", age)
+            yield _gauge("warmgate_upstream_scrape_age_seconds", "How long ago the llamacpp series were read.", age)
             yield from self._upstream.families
 
     def _identity(self) -> Iterator[Metric]:
@@ -64,7 +64,7 @@ class State(Collector):
         yield _gauge("warmgate_slots", "Slots of the model server.", admission.slots)
         yield _gauge("warmgate_requests_in_flight", "Requests that hold a slot.", admission.in_flight)
         yield _gauge("warmgate_requests_waiting", "Requests that wait for a slot.", admission.waiting)
-        yield _gauge("warmgate_requests_waiting_limit", "How many may.", admission.max_waiting)
+        yield _gauge("warmgate_requests_waiting_limit", "How many may wait for a slot.", admission.max_waiting)
 
     def _server(self) -> Iterator[Metric]:
         report = self._readiness.report()

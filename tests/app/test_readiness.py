@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.readiness import SupervisorReadiness
-from server_supervisor.failures import Failure
+from server_supervisor.failures import RESTARTED, Failure
 from server_supervisor.states import State, Status
 
 
@@ -31,7 +31,8 @@ def test_a_failure_and_the_way_to_it_are_told_in_full() -> None:
     )
     report = SupervisorReadiness(FixedSupervisor(status)).report()  # type: ignore[arg-type]
     assert (report.state, report.ready, report.final, report.generation) == ("backoff", False, False, 1)
-    assert report.restarts == {"killed": 2, "wedged": 1}
+    assert {reason: count for reason, count in report.restarts.items() if count} == {"killed": 2, "wedged": 1}
+    assert set(report.restarts) == set(RESTARTED)
     assert (report.start, report.phases) == ("cold", {"load": 0.1, "warm_up": 0.02345})
     assert report.detail == {
         "since": "1970-01-01T00:00:01.500+00:00",
