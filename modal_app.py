@@ -2,7 +2,7 @@
 
     modal run modal_app.py::download_model    # once: the model, into a Volume
     modal deploy modal_app.py                 # the rest; the first time it compiles llama-server
-    modal run modal_app.py::smoke_test        # is it up, and how long do a cold and a warm answer take
+    modal run modal_app.py                    # is it up, and how long do a cold and a warm answer take
 
 There is no logic here. What a container does is in app/container.py, what can be chosen at deploy time in
 app/deployment.py, and what a snapshot needs in snapshot/. Modal's side of it: https://modal.com/docs/guide/memory-snapshots
@@ -25,7 +25,6 @@ from app.engine_build import LLAMA_CPP_TAG, SOURCE_URL, Recipe, compile_command,
 HERE = Path(__file__).parent
 MODELS = "/models"
 BINARIES = "/binaries"
-PORT = 8000
 COMPILERS = 16  # at a time; Modal's builders have that many cores and more
 UV_VERSION = "0.13.9"  # the Makefile's
 
@@ -69,7 +68,7 @@ def with_program(image: modal.Image) -> modal.Image:
         image.entrypoint([])
         .uv_sync(str(HERE), extra_options="--no-default-groups", uv_version=UV_VERSION)
         .env(settings | deployment.environment())
-        .add_local_python_source("app", "gateway", "server_supervisor", "snapshot")
+        .add_local_python_source("app", "gateway", "server_supervisor", "snapshot", ignore=["**/__pycache__"])
     )
 
 
@@ -141,7 +140,7 @@ else:
 
     @app.server(
         **container,
-        port=PORT,
+        port=deployment.port,
         target_concurrency=deployment.target_inputs,
         max_concurrency=deployment.max_inputs,
         exit_grace_period=1 * MINUTES,
@@ -153,7 +152,7 @@ else:
         @modal.enter()
         async def listen(self) -> None:
             """Open the port, as the last step."""
-            await self.container.listen(PORT)
+            await self.container.listen(deployment.port)
 
 
 # What is run by hand is an app of its own, so that a deployment is the one class above.

@@ -32,6 +32,7 @@ class Deployment(BaseSettings):
         description="How requests come in: `function` queues them while there is no container, `server` forwards them "
         "with less delay and answers 503 while there is none.",
     )
+    port: int = Field(default=8000, description="Where `server` forwards to, in the container.")
     engine: Literal["image", "volume"] = Field(
         default="image",
         description="Where llama-server is: in the image, where another build makes new snapshots, or in the Volume "

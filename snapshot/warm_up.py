@@ -22,7 +22,7 @@ logger = logging.getLogger("warmgate.snapshot")
 
 ANSWER_SECONDS = 60.0
 IMAGE_PIXELS = 448  # on each side: some hundred tokens for an image encoder
-LONG_PROMPT_WORDS = 600  # more than one batch of llama-server's 512, which whole prompts are computed in
+LONG_PROMPT_WORDS = 520  # more than one batch of llama-server's 512, which whole prompts are computed in
 
 PATH = "/v1/chat/completions"
 TEXT: Mapping[str, Any] = {
@@ -81,7 +81,7 @@ def warm_up_fully(endpoint: Endpoint, *, slots: int, images: bool) -> None:
     """
     answer_once(endpoint)
     with ThreadPoolExecutor(slots) as together:
-        list(together.map(lambda _: _ask(endpoint, {"max_tokens": 8}), range(slots)))
+        list(together.map(lambda _: _ask(endpoint, {"max_tokens": 4}), range(slots)))
     for what, request in _abilities(images=images).items():
         try:
             _ask(endpoint, request)
@@ -99,12 +99,12 @@ def _abilities(*, images: bool) -> dict[str, Mapping[str, Any]]:
     """Return a request for each of them, by its name."""
     requests: dict[str, Mapping[str, Any]] = {
         "a long prompt": {"messages": [_said("warm " * LONG_PROMPT_WORDS)]},
-        "tools": {"tools": [_TOOL], "max_tokens": 8},
-        "a schema": {"response_format": {"type": "json_schema", "json_schema": {"schema": _SCHEMA}}, "max_tokens": 8},
+        "tools": {"tools": [_TOOL], "max_tokens": 4},
+        "a schema": {"response_format": {"type": "json_schema", "json_schema": {"schema": _SCHEMA}}, "max_tokens": 4},
         "thinking": {
             "chat_template_kwargs": {"enable_thinking": True},
-            "reasoning_budget_tokens": 4,
-            "max_tokens": 8,
+            "reasoning_budget_tokens": 2,
+            "max_tokens": 4,
         },
     }
     if images:

@@ -140,7 +140,7 @@ def fully_warmed(*refused: str, images: bool = False) -> list[dict[str, Any]]:
 def test_before_a_snapshot_every_slot_and_every_ability_is_used_and_leaves_no_trace() -> None:
     one, *side_by_side, prompt, tools, schema, thinking, image = fully_warmed(images=True)
     assert one["max_tokens"] == 1
-    assert [request["max_tokens"] for request in side_by_side] == [8, 8]
+    assert [request["max_tokens"] for request in side_by_side] == [4, 4]
     assert len(prompt["messages"][0]["content"].split()) > 512
     assert tools["tools"][0]["function"]["name"]
     assert schema["response_format"]["type"] == "json_schema"
