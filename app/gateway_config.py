@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.failure import CommandFailure
+from app.telemetry.identity import container_name
 from gateway.application import GatewayConfig
 from gateway.backend_sampling import BackendSampling
 from gateway.generation import Limits
@@ -41,6 +42,7 @@ def gateway_config(settings: Settings, keys: Keys, *, slots: int, on_gpu: bool =
         keep_alive_seconds=settings.keep_alive_seconds,
         max_body_bytes=settings.max_body_mib << 20,
         scrape_seconds=settings.scrape_seconds,
+        instance=container_name,
         thinking=ThinkingPolicy(
             enabled=settings.thinking,
             budget=None if settings.thinking_budget == UNBOUNDED else settings.thinking_budget,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from importlib.metadata import version
 
 SERVICE = "warmgate"
-VERSION = version(SERVICE)
 
 
 def container_name() -> str:

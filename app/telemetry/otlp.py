@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION, Resource
 
-from app.telemetry.identity import SERVICE, VERSION
+from app.telemetry.identity import SERVICE
+from gateway.version import VERSION
 
 
 def resource(container: str) -> Resource:

@@ -25,8 +25,9 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from app.telemetry.identity import SERVICE, VERSION
+from app.telemetry.identity import SERVICE
 from app.telemetry.otlp import resource, signal_url
+from gateway.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -8,8 +8,9 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from app.telemetry.identity import SERVICE, VERSION
+from app.telemetry.identity import SERVICE
 from app.telemetry.otlp import resource, signal_url
+from gateway.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
