@@ -56,5 +56,10 @@ class TraceContext:
         return f"00-{self.trace_id:032x}-{self.span_id:016x}-{self.flags:02x}"
 
 
+def as_it_came(traceparent: str | None) -> str | None:
+    """Return what whoever takes no part in a trace passes on: the same, if it is a trace context."""
+    return traceparent if TraceContext.parse(traceparent) is not None else None
+
+
 def _some_bits(number: int) -> int:
     return secrets.randbits(number) or 1

@@ -2,12 +2,14 @@
 
     chat MODEL                    the request, below the client's span
     ├── queue                     from asking for a slot to having one
+    ├── server                    from there to a server that is ready, which may have to start for it
     ├── prefill, decode           the answer, to its first piece and from there; once more for each attempt
     └── repair                    a tool call that was asked for again
         └── prefill, decode
 
-Attributes are those of the GenAI conventions where they have one, which are still in development:
-https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/. No prompt, no answer and no key is among them.
+Whoever has no key of ours makes no spans. Attributes are those of the GenAI conventions, which are still in
+development, where they have one; no prompt, no answer and no key is among them:
+https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     Attributes = dict[str, AttributeValue]
 
 PROVIDER: Final = "warmgate"
-OPERATIONS: Final = {"completions": "text_completion", "embeddings": "embeddings"}
+OPERATIONS: Final = {"completions": "text_completion", "embeddings": "embeddings", "count_tokens": "count_tokens"}
 """The convention's word for what a route does, where it is not `chat`."""
 
 SERVER_ERROR: Final = 500
@@ -57,6 +59,8 @@ class Tracing:
 
     def finished(self, record: RequestRecord) -> None:
         """Make a request's spans."""
+        if not record.key:
+            return
         caller = TraceContext.parse(record.traceparent)
         self.ids.choose(TraceContext.parse(record.passed_on))
         root = self.tracer.start_span(
@@ -70,7 +74,10 @@ class Tracing:
         ended = record.ended or record.started
         if record.queued is not None:
             self._span(record, below, "queue", record.queued, record.admitted or ended)
-        for attempt in record.attempts:
+        if record.admitted is not None:
+            missed = record.error.kind if record.error is not None and record.found is None else None
+            self._span(record, below, "server", record.admitted, record.found or ended, missed)
+        for attempt in record.attempts if record.found is not None else ():
             self._attempt(record, attempt, below, attempt.ended or ended)
         root.end(record.unix_ns(ended))
 
@@ -79,7 +86,8 @@ class Tracing:
             attributes: Attributes = {"warmgate.repair.kind": attempt.kind}
             below = self._span(record, below, "repair", attempt.sent, ended, attempt.error, attributes)
         first = attempt.first_piece
-        self._span(record, below, "prefill", attempt.sent, first or ended, None if first else attempt.error)
+        sent = max(attempt.sent, record.found or attempt.sent)
+        self._span(record, below, "prefill", sent, first or ended, None if first else attempt.error)
         if first is not None:
             self._span(record, below, "decode", first, ended, attempt.error)
 

@@ -45,7 +45,7 @@ class EmbeddingsRoute:
 
     async def _answer(self, body: bytes, record: RequestRecord, send: Send) -> None:
         async def ask(target: Target, silence_seconds: float) -> bytes | None:
-            return await embed(target, body, silence_seconds=silence_seconds)
+            return await embed(target, body, silence_seconds=silence_seconds, traceparent=record.passed_on)
 
         model, answer = await self._engine.generator.ask(ask, record)
         if answer is None:

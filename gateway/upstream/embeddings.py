@@ -20,19 +20,20 @@ TOO_LONG = "too large to process"
 """Within what it says of a text longer than its physical batch, as of a failure of its own (b11549)."""
 
 
-async def embed(target: Target, body: bytes, *, silence_seconds: float) -> bytes | None:
+async def embed(target: Target, body: bytes, *, silence_seconds: float, traceparent: str | None = None) -> bytes | None:
     """Return the answer's JSON, or None if the served model has no embeddings.
 
     Args:
         target: Where to ask.
         body: The request in OpenAI's shape.
         silence_seconds: How long nothing may come.
+        traceparent: The trace that it belongs to, if any.
 
     Raises:
         UpstreamUnreachable: Nothing of an answer came: sending it again is safe.
         GatewayError: The server refused it.
     """
-    exchange = await connection.post(target, PATH, body, silence_seconds=silence_seconds)
+    exchange = await connection.post(target, PATH, body, silence_seconds=silence_seconds, traceparent=traceparent)
     with contextlib.closing(exchange):
         await exchange.started()
         answer = await exchange.read()

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from gateway.errors import InvalidRequest, UpstreamSilent
+from gateway.errors import InvalidRequest, NotReady, UpstreamSilent
 from gateway.events import Usage
 from gateway.observation.record import AttemptRecord, RequestRecord
 from gateway.observation.trace_context import TraceContext
@@ -48,6 +48,7 @@ def traced() -> Traced:
 
 def a_record(**fields: Any) -> RequestRecord:
     ended = fields.pop("ended", 9.0)
+    fields = {"route": "chat_completions", "key": "laptop"} | fields
     return RequestRecord(started_ns=UNIX_NS, started=100.0, ended=100.0 + ended, **fields)
 
 
@@ -79,7 +80,7 @@ def finished(traced: Traced, record: RequestRecord) -> tuple[ReadableSpan, ...]:
 
 def test_a_repaired_tool_call_is_one_tree(traced: Traced) -> None:
     attempts = [attempt("answer", 1, 2, 5), attempt("choice", 5, 5.5, 6), attempt("repair", 6, 7, 8)]
-    record = a_record(model="gemma", queued=100.25, admitted=101.0, attempts=attempts)
+    record = a_record(model="gemma", queued=100.25, admitted=101.0, found=101.5, attempts=attempts)
     spans = finished(traced, record)
     assert tree(spans, None) == [
         Seen(
@@ -88,7 +89,8 @@ def test_a_repaired_tool_call_is_one_tree(traced: Traced) -> None:
             9,
             [
                 Seen("queue", 0.25, 1, []),
-                Seen("prefill", 1, 2, []),
+                Seen("server", 1, 1.5, []),
+                Seen("prefill", 1.5, 2, []),
                 Seen("decode", 2, 5, []),
                 Seen("repair", 5, 6, [Seen("prefill", 5, 5.5, []), Seen("decode", 5.5, 6, [])]),
                 Seen("repair", 6, 8, [Seen("prefill", 6, 7, []), Seen("decode", 7, 8, [])]),
@@ -100,7 +102,7 @@ def test_a_repaired_tool_call_is_one_tree(traced: Traced) -> None:
 
 def test_an_attempt_that_broke_off_says_so_where_it_did(traced: Traced) -> None:
     attempts = [attempt("answer", 1, None, 2, "silent"), attempt("answer", 2, 3, 4, "disconnected")]
-    record = a_record(model="gemma", attempts=attempts, ended=4.0)
+    record = a_record(model="gemma", found=100.5, attempts=attempts, ended=4.0)
     record.fail(UpstreamSilent("nothing came"))
     (root,) = tree(finished(traced, record), None)
     assert root == Seen(
@@ -117,7 +119,7 @@ def test_an_attempt_that_broke_off_says_so_where_it_did(traced: Traced) -> None:
 
 
 def test_what_the_client_got_wrong_is_no_error_of_ours(traced: Traced) -> None:
-    record = a_record(route="chat_completions", ended=0.5)
+    record = a_record(ended=0.5)
     record.fail(InvalidRequest("messages is missing"))
     (span,) = finished(traced, record)
     assert tree((span,), None) == [Seen("chat", 0, 0.5, [])]
@@ -129,12 +131,17 @@ def test_a_client_that_left_the_queue_has_waited_until_then(traced: Traced) -> N
     assert root.below == [Seen("queue", 0, 2, [])]
 
 
+def test_a_server_that_never_came_is_what_went_wrong(traced: Traced) -> None:
+    record = a_record(queued=100.0, admitted=100.0, attempts=[attempt("answer", 0, None, 9, "not_ready")])
+    record.fail(NotReady("it does not start"))
+    (root,) = tree(finished(traced, record), None)
+    assert root.below == [Seen("queue", 0, 0, []), Seen("server", 0, 9, [], NotReady("").kind)]
+
+
 def test_attributes_are_those_of_the_conventions_and_hold_nothing_that_was_said(traced: Traced) -> None:
     record = a_record(
         id="req_1",
         dialect="openai",
-        route="chat_completions",
-        key="laptop",
         stream=True,
         tools=True,
         choices=2,
@@ -206,6 +213,10 @@ def test_a_trace_that_nobody_keeps_is_not_sent(traced: Traced) -> None:
     passed_on = traced[0].go_on(str(caller))
     assert finished(traced, a_record(traceparent=str(caller), passed_on=passed_on, queued=100.0)) == ()
     assert passed_on.endswith("-00")
+
+
+def test_who_has_no_key_of_ours_makes_no_spans(traced: Traced) -> None:
+    assert finished(traced, a_record(key="", traceparent=str(CALLER))) == ()
 
 
 def test_before_it_is_started_it_makes_nothing() -> None:
