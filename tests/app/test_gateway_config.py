@@ -45,3 +45,14 @@ def test_modes_that_cannot_be_meant_are_refused(text: str) -> None:
 def test_identical_calls_are_bounded_only_where_it_is_asked_for() -> None:
     assert gateway_config(read_settings(), KEYS, slots=1).most_identical_calls == 0
     assert gateway_config(read_settings(most_identical_calls=3), KEYS, slots=1).most_identical_calls == 3
+
+
+@pytest.mark.parametrize(
+    ("wanted", "on_gpu", "found"),
+    [("auto", False, "off"), ("auto", True, "auto"), ("on", False, "on"), ("on", True, "on"), ("off", True, "off")],
+)
+def test_answers_are_sampled_on_a_gpu_that_we_know_of_unless_somebody_knows_better(
+    wanted: str, on_gpu: bool, found: str
+) -> None:
+    settings = read_settings(backend_sampling=wanted)
+    assert gateway_config(settings, KEYS, slots=1, on_gpu=on_gpu).backend_sampling == found
