@@ -137,6 +137,22 @@ def test_the_count_is_the_servers_own(contract_warmgate: Warmgate, stream: bool)
         assert counted == budget
 
 
+def budget_hits(warmgate: Warmgate) -> float:
+    with warmgate.client() as client:
+        lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[1]) for line in lines if line.startswith("warmgate_thinking_budget_hits_total{"))
+
+
+@BOTH
+def test_a_thought_that_its_budget_ended_is_counted(contract_warmgate: Warmgate, stream: bool) -> None:
+    before = budget_hits(contract_warmgate)
+    ask(contract_warmgate, CHAT, "think-long", stream=stream, thinking_budget_tokens=20)
+    assert budget_hits(contract_warmgate) == before + 1
+    ask(contract_warmgate, CHAT, "think", stream=stream)
+    ask(contract_warmgate, CHAT, "think", stream=stream, thinking_budget_tokens=0)
+    assert budget_hits(contract_warmgate) == before + 1
+
+
 @DIALECTS
 @BOTH
 def test_by_default_a_thought_is_not_cut_off(contract_warmgate: Warmgate, path: str, stream: bool) -> None:
