@@ -32,6 +32,7 @@ Running it:
     gateway_config  from settings to what the gateway is told
     readiness       the supervisor's state, as the gateway wants to know it
     http_server     uvicorn, with the order of shutting down in our hands
+    telemetry/      what is sent out: traces, and metrics that are pushed
     event_loop      the loop that all of it runs on
     doctor          everything that must be right before a start
 

@@ -24,6 +24,7 @@ from app.logs import set_up_logging
 from app.readiness import SupervisorReadiness
 from app.settings import read_settings
 from app.supervised import Supervised
+from app.telemetry.telemetry import Telemetry
 from gateway.application import Gateway
 from gateway.upstream.probe import ProbedReadiness
 from gateway.upstream.target import Target
@@ -51,6 +52,7 @@ class Container:
         self._frozen_in = os.environ.get(INSTANCE)
         self._server: _Server | None = None
         self._application: Supervised | None = None
+        self._telemetry: Telemetry | None = None
         self._listening = contextlib.AsyncExitStack()
 
     def prepare(self) -> None:
@@ -82,7 +84,16 @@ class Container:
         plan = self._server.plan
         keys = resolve_keys(self._settings)
         config = gateway_config(self._settings, keys, slots=plan.slots, on_gpu=bool(plan.gpu_layers))
-        gateway = Gateway(config, Target.parse(self._server.launch.endpoint.url), readiness)
+        telemetry = Telemetry(self._settings)
+        gateway = Gateway(
+            config,
+            Target.parse(self._server.launch.endpoint.url),
+            readiness,
+            observers=telemetry.observers,
+            trace=telemetry.trace,
+        )
+        telemetry.start(gateway.registry)
+        self._telemetry = telemetry
         self._application = Supervised(gateway, supervisor, self._settings.drain_seconds)
 
     def application(self) -> Supervised:
@@ -103,6 +114,8 @@ class Container:
         await self._listening.aclose()
         if self._server is not None:
             self._server.lifecycle.end()
+        if self._telemetry is not None:
+            self._telemetry.stop()
 
 
 class _Server:
@@ -127,5 +140,6 @@ def _rehearse(settings: Settings) -> None:
     The first one takes a quarter of a second, for what libraries do on first use; each later one some milliseconds. So
     the real one can be made after the restore, and nothing in it is older than its container.
     """
+    Telemetry(settings)
     nowhere = Target()
     Gateway(gateway_config(settings, resolve_keys(settings), slots=1), nowhere, ProbedReadiness(nowhere))

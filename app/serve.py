@@ -16,6 +16,7 @@ from app.keys import resolve_keys
 from app.launch import plan_launch
 from app.parking import plan_parking
 from app.readiness import SupervisorReadiness
+from app.telemetry.telemetry import Telemetry
 from gateway.application import Gateway
 from gateway.upstream.target import Target
 from server_supervisor.states import State
@@ -32,6 +33,7 @@ async def serve(settings: Settings) -> None:
         CommandFailure: It cannot start.
     """
     keys = resolve_keys(settings)
+    telemetry = Telemetry(settings)
     with bind(settings.host, settings.port) as listener, tempfile.TemporaryDirectory(prefix="warmgate-") as runtime_dir:
         with console.progress("checking engine and model"):
             launch, plan, engine = plan_launch(settings, Path(runtime_dir))
@@ -42,19 +44,22 @@ async def serve(settings: Settings) -> None:
             gateway_config(settings, keys, slots=plan.slots, on_gpu=bool(plan.gpu_layers)),
             target,
             SupervisorReadiness(supervisor),
+            observers=telemetry.observers,
+            trace=telemetry.trace,
         )
-        async with asyncio.TaskGroup() as owner, listening(gateway, listener) as stop:
-            owner.create_task(supervisor.run(gateway.activity))
-            try:
-                with console.progress(f"loading {plan.alias}"):
-                    await _until_ready(supervisor, stop)
-                if not stop.is_set():
-                    console.announce(base_url(listener), plan.alias, engine, keys.made)
-                await stop.wait()
-            finally:
-                supervisor.begin_drain()
-                await gateway.drain(settings.drain_seconds)
-                supervisor.stop()
+        with telemetry.running(gateway.registry):
+            async with asyncio.TaskGroup() as owner, listening(gateway, listener) as stop:
+                owner.create_task(supervisor.run(gateway.activity))
+                try:
+                    with console.progress(f"loading {plan.alias}"):
+                        await _until_ready(supervisor, stop)
+                    if not stop.is_set():
+                        console.announce(base_url(listener), plan.alias, engine, keys.made)
+                    await stop.wait()
+                finally:
+                    supervisor.begin_drain()
+                    await gateway.drain(settings.drain_seconds)
+                    supervisor.stop()
 
 
 async def _until_ready(supervisor: Supervisor, stop: asyncio.Event) -> None:

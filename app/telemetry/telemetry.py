@@ -12,6 +12,7 @@ from app.failure import CommandFailure
 from app.telemetry import pushgateway
 from app.telemetry.identity import container_name
 from app.telemetry.push_loop import PushLoop
+from gateway.observation.trace_context import as_it_came
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
     from app.settings import Settings
+    from gateway.observation.record import Observer
     from gateway.observation.tracing import Tracing
 
     MakePush = Callable[[Collector, str], Callable[[], None]]
@@ -32,7 +34,8 @@ class Telemetry:
     """Sends what the settings ask for, between `start` and `stop`.
 
     Attributes:
-        tracing: Makes spans of requests, or None where that is not asked for. It is idle until `start`.
+        observers: Who are to be told of ended requests.
+        trace: Takes a client's `traceparent` and returns the one under which its request goes on.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -43,17 +46,19 @@ class Telemetry:
         """
         self._push_seconds = settings.push_seconds
         self._make_push = _make_push(settings)
-        self.tracing = _tracing() if settings.traces else None
+        self._tracing = _tracing() if settings.traces else None
+        self.observers: tuple[Observer, ...] = () if self._tracing is None else (self._tracing,)
+        self.trace: Callable[[str | None], str | None] = as_it_came if self._tracing is None else self._tracing.go_on
         self._otlp_endpoint = settings.otlp_endpoint
         self._stops: list[Callable[[], object]] = []
 
     def start(self, registry: Collector) -> None:
         """Begin to send: spans of requests that end from now on, and what is in `registry`."""
         container = container_name()
-        if self.tracing is not None:
+        if self._tracing is not None:
             from app.telemetry.otlp_traces import start_tracing  # noqa: PLC0415 -- imported already, if it is needed
 
-            self._stops.append(start_tracing(self.tracing, self._otlp_endpoint, container))
+            self._stops.append(start_tracing(self._tracing, self._otlp_endpoint, container))
         if self._make_push is not None:
             self._stops.append(PushLoop(self._make_push(registry, container), self._push_seconds).stop)
 
