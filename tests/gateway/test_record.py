@@ -168,6 +168,7 @@ async def test_every_refusal_names_its_request(path: str, key: str) -> None:
         response = await client.post(path, content=b"{", headers={"x-request-id": "mine"})
     assert response.status_code in (400, 401)
     assert response.headers["x-request-id"] == "mine"
+    assert response.headers.get("request-id") == ("mine" if path.startswith("/v1/messages") else None)
 
 
 # -- its parts
