@@ -163,9 +163,8 @@ PROFILES = {
             slots=16,
             ctx_per_slot=16384,
             kv_unified=True,  # with caches apart, each gap among the busy slots splits the batch of a step
-            batch_size=512,  # so much of a long prompt is computed between two tokens of the others
             ubatch_size=256,  # an answer sampled on the GPU costs a graph, whose host buffer is context times this
-            cache_ram_mib=0,  # saving idle slots takes 0.1 s of each new request's time, and prompts are short
+            cache_ram_mib=0,  # a new request waits while idle slots are saved, 0.1 s each, and prompts are short
         ),
         _variant(
             GEMMA4,
