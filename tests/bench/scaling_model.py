@@ -71,7 +71,7 @@ class Policy:
     buffer_containers: int = 0
     scaledown_window: float = 120.0
     target_inputs: int = 4
-    max_inputs: int = 16
+    max_inputs: int = 32
     sticky: bool = False
 
 
