@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics.exposition import ALLOWUTF8
 
 from gateway.metrics.counting import Counting
 from gateway.metrics.series import Series
@@ -45,4 +47,6 @@ class Metrics:
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """Return everything, and its content type: OpenMetrics where `accept` asks for it, else Prometheus' text."""
         encode, content_type = choose_encoder(accept)
+        if isinstance(encode, functools.partial):  # OpenMetrics: prometheus-client 0.26 escapes colons, which are valid
+            encode = functools.partial(encode, escaping=ALLOWUTF8)  # and no other name of ours needs it
         return encode(self.registry), content_type

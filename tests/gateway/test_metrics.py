@@ -338,3 +338,15 @@ def test_buckets_lead_to_a_request(request_id: str, trace: str | None, exemplar:
         if sample.name == "warmgate_request_duration_seconds_bucket" and sample.labels["le"] == "0.64"
     ]
     assert found == [exemplar]
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text;version=1.0.0", "text/plain;version=1.0.0"])
+@scenario
+async def test_llama_servers_names_keep_their_colons(accept: str) -> None:
+    async with FakeUpstream().listening() as upstream:
+        gateway = make_gateway(upstream)
+        async with served(gateway):
+            await until(lambda: gateway._upstream_metrics.age_seconds is not None)
+            written, _ = gateway._metrics.render(accept)
+    names = {line.partition("{")[0] for line in written.decode().splitlines() if line.startswith("llamacpp")}
+    assert names == {"llamacpp:prompt_tokens_total", "llamacpp:n_tokens_max", "llamacpp:requests_processing"}
