@@ -66,7 +66,7 @@ def with_program(image: modal.Image) -> modal.Image:
     }
     return (
         image.entrypoint([])
-        .uv_sync(str(HERE), extra_options="--no-default-groups", uv_version=UV_VERSION)
+        .uv_sync(str(HERE), extra_options="--no-default-groups --extra otel", uv_version=UV_VERSION)
         .env(settings | deployment.environment())
         .add_local_python_source("app", "gateway", "server_supervisor", "snapshot", ignore=["**/__pycache__"])
     )
