@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.resources import (
+    SERVICE_INSTANCE_ID,
+    SERVICE_NAME,
+    SERVICE_VERSION,
+    OTELResourceDetector,
+    Resource,
+)
 
 from app.telemetry.identity import SERVICE
 from gateway.version import VERSION
@@ -14,7 +20,7 @@ def resource(container: str) -> Resource:
     Prometheus makes its labels `job` and `instance` of the service's name and instance.
     """
     ours = Resource({SERVICE_NAME: SERVICE, SERVICE_VERSION: VERSION, SERVICE_INSTANCE_ID: container})
-    return Resource.create().merge(ours)
+    return Resource.create().merge(ours).merge(OTELResourceDetector().detect())
 
 
 def signal_url(endpoint: str | None, signal: str) -> str | None:

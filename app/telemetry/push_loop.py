@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class PushLoop:
         """Begin.
 
         Args:
-            push: Pushes once. It may raise `OSError`.
+            push: Pushes once. It may raise what HTTP clients raise.
             seconds: Between two pushes.
         """
         self._push = push
@@ -43,7 +44,7 @@ class PushLoop:
     def _push_once(self) -> None:
         try:
             self._push()
-        except OSError as error:
+        except (OSError, HTTPException, ValueError) as error:
             if not self._failing:  # once: the loop outlives a long outage
                 logger.warning("metrics cannot be pushed: %s", error)
             self._failing = True

@@ -15,6 +15,7 @@ from conftest import clean_environment
 from prometheus_client import CollectorRegistry, Counter
 
 from app.settings import Settings
+from app.telemetry.otlp import resource
 from app.telemetry.telemetry import Telemetry
 from gateway.observation.record import RequestRecord
 
@@ -47,6 +48,18 @@ def test_nothing_is_open_before_the_start_and_after_the_end(monkeypatch: pytest.
     last = collector.resource_metrics[-1]
     assert attributes(list(last.resource.attributes))["service.instance.id"] == "ta-restored"
     assert last.scope_metrics[0].metrics[0].sum.data_points[0].as_double == 5
+
+
+def test_opentelemetrys_own_variables_say_who_we_are_if_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resource("here").attributes["service.name"] == "warmgate"
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "assistant")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+    told = resource("here").attributes
+    assert [told[name] for name in ("service.name", "service.instance.id", "deployment.environment.name")] == [
+        "assistant",
+        "here",
+        "test",
+    ]
 
 
 @pytest.mark.parametrize("setting", ["traces=True", "push_metrics='otlp'"])
