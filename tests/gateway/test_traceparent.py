@@ -32,12 +32,12 @@ async def test_a_trace_context_is_passed_on_as_it_came(body: object) -> None:
         assert told(upstream) == [f"traceparent: {HEADER}".encode()]
 
 
-@pytest.mark.parametrize("headers", [{}, {"traceparent": "nonsense"}, {"traceparent": f"{HEADER}\u00e9"}])
+@pytest.mark.parametrize("headers", [{}, {b"traceparent": b"nonsense"}, {b"traceparent": HEADER.encode() + b"\xe9"}])
 @scenario
-async def test_what_is_none_is_not_passed_on(headers: dict[str, str]) -> None:
+async def test_what_is_none_is_not_passed_on(headers: dict[bytes, bytes]) -> None:
     async with FakeUpstream().listening() as upstream:
         async with client_of(make_gateway(upstream), AUTH) as client:
-            response = await client.post(CHAT, json=PLAIN, headers={k: v.encode("latin-1") for k, v in headers.items()})
+            response = await client.post(CHAT, json=PLAIN, headers=headers)
         assert response.status_code == 200
         assert told(upstream) == []
 
