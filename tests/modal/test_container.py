@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
+from collector import attributes, collecting
 from containers import PATIENCE_SECONDS, Container
 from deploying import deploy
 from fake_modal import fake_modal
@@ -99,6 +100,25 @@ def test_a_copy_of_a_frozen_container_has_its_server_and_nothing_else_of_it(
 
         assert container.end() == 0
         assert not engine.is_running()
+
+
+def test_a_copy_sends_metrics_and_traces_under_its_own_name_and_the_frozen_one_none(
+    modal: FakeModal, deployed: Deployed, tmp_path: Path
+) -> None:
+    with collecting() as collector:
+        sent = {"WARMGATE_PUSH_METRICS": "otlp", "WARMGATE_TRACES": "1", "WARMGATE_OTLP_ENDPOINT": collector.url}
+        with Container(modal, deployed, tmp_path, secret(OLD) | sent) as container:
+            container.freeze()
+            assert not collector.resource_metrics
+            container.wake("restore")
+            assert answer(ask(modal, SHORT, OLD))[0] == 200
+            assert container.end() == 0
+    senders = [attributes(list(sender.resource.attributes)) for sender in collector.resource_spans]
+    senders += [attributes(list(sender.resource.attributes)) for sender in collector.resource_metrics]
+    assert {sender["service.instance.id"] for sender in senders} == {"ta-copy"}
+    assert "chat smollm2-135m" in {span.name for span in collector.spans}
+    last = {metric.name: metric for metric in collector.resource_metrics[-1].scope_metrics[0].metrics}
+    assert sum(point.as_double for point in last["warmgate_requests"].sum.data_points) == 1
 
 
 def test_a_server_that_was_lost_in_the_freeze_is_replaced_and_the_first_request_is_answered(

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from deploying import Deployed
     from fake_modal import FakeModal
 
-SYNC = "RUN /.uv/uv sync --project=/.uv --no-install-workspace --compile-bytecode --no-default-groups --extra otel --frozen"
+SYNC = (
+    "RUN /.uv/uv sync --project=/.uv --no-install-workspace --compile-bytecode "
+    "--no-default-groups --extra otel --frozen"
+)
 PROGRAM_LAYERS = [
     ["FROM base", "ENTRYPOINT []"],
     [
