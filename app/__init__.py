@@ -40,6 +40,7 @@ Running it on Modal:
     container         what modal_app.py's hooks call
     supervised        gateway and supervisor as one ASGI application
     deployment        what is decided at deploy time
+    deploy            the steps of a deployment
     deployment_tools  what is done once: the model, the engine
     smoke_test        a look at whether it works
 """

@@ -66,14 +66,14 @@ class Deployment(BaseSettings):
         return {f"{PREFIX}{name.upper()}": str(value) for name, value in self.model_dump().items()}
 
 
-def read_deployment() -> Deployment:
-    """Read the switches.
+def read_deployment(profile: str | None = None) -> Deployment:
+    """Read the switches; a profile that is given counts more than the environment's.
 
     Raises:
         CommandFailure: A value cannot be used; the message names the variable.
     """
     try:
-        return Deployment()
+        return Deployment() if profile is None else Deployment(profile=profile)
     except ValidationError as error:
         found = error.errors()[0]
         variable = f"{PREFIX}{str(found['loc'][0]).upper()}"

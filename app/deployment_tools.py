@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app import console
@@ -16,6 +14,8 @@ from app.profiles import find_profile
 from app.smoke_test import smoke_test
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from app.engine_build import Recipe
 
 
@@ -29,8 +29,8 @@ def bring_model(profile: str, folder: Path) -> None:
     if files is None:
         raise CommandFailure(f"{profile} has no files to bring: choose a profile of the hub with WARMGATE_PROFILE.")
     report = _Steps()
-    with tempfile.TemporaryDirectory() as cache:
-        model = pull(files, Store(Path(cache), folder), lambda what, done, total: report(what, done / (total or 1)))
+    store = Store(folder / ".cache", folder)  # where it is remembered what has been verified
+    model = pull(files, store, lambda what, done, total: report(what, done / (total or 1)))
     console.out.print(f"{profile} is here: {model.weights}")
 
 

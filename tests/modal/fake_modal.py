@@ -82,6 +82,7 @@ class FakeModal(api_grpc.ModalClientBase):
     Attributes:
         url: Where it listens.
         asked: Every request, by the name of its RPC.
+        secrets: The names of those that are there already.
         frozen: Set when a container waits for its snapshot.
         listening: Set when a container says that its port is open.
     """
@@ -91,6 +92,7 @@ class FakeModal(api_grpc.ModalClientBase):
         self.frozen = threading.Event()
         self.listening = threading.Event()
         self.url = ""
+        self.secrets: list[str] = []
         self._numbers = itertools.count(1)
         self._exchanges: dict[str, Exchange] = {}
         self._inputs: asyncio.Queue[api_pb2.FunctionGetInputsItem] = asyncio.Queue()
@@ -264,6 +266,11 @@ class FakeModal(api_grpc.ModalClientBase):
     def ClassCreate(self, _: Any) -> Message:
         return api_pb2.ClassCreateResponse(class_id="cs-1", handle_metadata=api_pb2.ClassHandleMetadata())
 
+    @answers
+    def SecretList(self, _: Any) -> Message:
+        return api_pb2.SecretListResponse(items=[api_pb2.SecretListItem(label=name) for name in self.secrets])
+
+    TokenInfoGet = answers(lambda *_: api_pb2.TokenInfoGetResponse(token_id="ak-test"))
     AppGetByDeploymentName = answers(lambda *_: api_pb2.AppGetByDeploymentNameResponse())
     AppGetLayout = answers(lambda *_: api_pb2.AppGetLayoutResponse())
     AppHeartbeat = answers(lambda *_: Empty())
