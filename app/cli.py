@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import typer
 
+from app.commands.deploy import deploy
 from app.commands.doctor import doctor
 from app.commands.engine import commands as engine_commands
 from app.commands.gateway import gateway
@@ -29,6 +30,7 @@ cli = typer.Typer(
 cli.command()(serve)
 cli.command()(gateway)
 cli.command()(doctor)
+cli.command()(deploy)
 cli.command()(plan)
 cli.add_typer(engine_commands, name="engine")
 cli.add_typer(models_commands, name="models")
