@@ -15,6 +15,7 @@ from app.commands.gateway import gateway
 from app.commands.models import commands as models_commands
 from app.commands.plan import plan
 from app.commands.serve import serve
+from app.commands.snapshot import commands as snapshot_commands
 from app.failure import CommandFailure
 
 SOFTWARE_ERROR = 70  # EX_SOFTWARE of sysexits.h
@@ -34,6 +35,7 @@ cli.command()(deploy)
 cli.command()(plan)
 cli.add_typer(engine_commands, name="engine")
 cli.add_typer(models_commands, name="models")
+cli.add_typer(snapshot_commands, name="snapshot")
 
 
 def main() -> None:

@@ -104,10 +104,11 @@ class Parking:
 
 
 async def until_idle(demand: Demand, seconds: float) -> None:
-    """Return once nothing has been under way for `seconds`."""
+    """Return once nothing has been under way for `seconds` from now on."""
+    began = time.monotonic()
     while True:
         await demand.wait_idle()
-        left = demand.idle_since + seconds - time.monotonic()
+        left = max(began, demand.idle_since) + seconds - time.monotonic()
         if left <= 0:
             return
         with contextlib.suppress(TimeoutError):

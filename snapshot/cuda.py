@@ -16,7 +16,9 @@ LOCK_SECONDS = 10
 """A lock waits until the work that the process has given to the GPU is done: milliseconds, even with 16 streams."""
 
 OUT_OF_MEMORY = 2
+NOT_INITIALIZED = 3
 NO_DEVICE = 100
+OPERATING_SYSTEM = 304
 NOT_PERMITTED = 800
 
 
@@ -73,6 +75,9 @@ class OutOfMemory(DriverRefused):
     sentence = "There was not enough memory for {call}: free some, or lower slots or ctx_per_slot."
 
 
+_NOT_ON_GPU = frozenset({NOT_INITIALIZED, OPERATING_SYSTEM})
+"""What driver 580 says of a process that has not used CUDA, and of one that is not there."""
+
 _ERRORS = {OUT_OF_MEMORY: OutOfMemory, NOT_PERMITTED: NotPermitted}
 
 
@@ -128,15 +133,15 @@ class Driver:
         """Return where a process is, or None if it has nothing on a GPU.
 
         Raises:
-            NotPermitted: It is somebody else's.
+            DriverRefused: The driver does not say.
         """
         state = ctypes.c_int()
         try:
             self._call("cuCheckpointProcessGetState", ctypes.c_int(pid), ctypes.byref(state))
-        except NotPermitted:
+        except DriverRefused as error:
+            if error.code in _NOT_ON_GPU:
+                return None
             raise
-        except DriverRefused:  # which of its errors it gives for a process without CUDA is not documented
-            return None
         return ProcessState(state.value)
 
     def lock(self, pid: int) -> None:

@@ -1,5 +1,5 @@
 """One module for each command. Light to import: what is heavy is imported by the function that needs it.
 
 serve, gateway, plan, doctor   one function each, registered by `app.cli`
-engine, models                 groups, each a `typer.Typer` called `commands`
+engine, models, snapshot       groups, each a `typer.Typer` called `commands`
 """

@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 enum { RUNNING, LOCKED, CHECKPOINTED, FAILED };
-enum { INVALID_VALUE = 1, OUT_OF_MEMORY = 2, OPERATING_SYSTEM = 304 };
+enum { INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, OPERATING_SYSTEM = 304 };
 
 #define GIB (1ULL << 30)
 #define GPUS 2
@@ -99,7 +99,7 @@ int cuGetErrorName(int code, const char **name) {
 int cuCheckpointProcessGetState(int pid, int *state) {
     int code = refused("cuCheckpointProcessGetState");
     if (code) return code;
-    if (!is_on_gpu(pid)) return OPERATING_SYSTEM;
+    if (!is_on_gpu(pid)) return kill(pid, 0) ? OPERATING_SYSTEM : NOT_INITIALIZED;
     *state = *state_of(pid);
     return 0;
 }

@@ -1,10 +1,11 @@
 """`warmgate serve --park-after`: the real llama-server, stopped while it is parked, behind the real gateway.
 
-What was sent to a stopped server would wait for ever: so each answer here was held in front of it until it was restored.
+What was sent to a stopped server would wait for ever: so each answer here was held until the server was restored.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,13 +41,15 @@ class Parked(NamedTuple):
     gate: Warmgate
     gpu: FakeGpu
 
-    def client(self) -> httpx.Client:
-        """Wait until it is parked, and return a client."""
-        client = self.gate.client()
-        while client.get("/health").json()["state"] != "parked":
-            pass
-        assert self.gate.engine().status() == psutil.STATUS_STOPPED
-        return client
+    @contextlib.contextmanager
+    def client(self) -> Iterator[httpx.Client]:
+        """Wait until it is parked, and yield a client."""
+        with self.gate.client() as client:
+            while client.get("/health").json()["state"] != "parked":
+                pass
+            while self.gate.engine().status() != psutil.STATUS_STOPPED:  # its threads stop one after the other
+                pass
+            yield client
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +175,7 @@ def test_sigterm_ends_a_parked_server_at_once(serve: Callable[..., Warmgate], gp
 
 def test_a_machine_without_a_gpu_is_told_so_in_one_sentence(start_warmgate: Callable[..., Warmgate]) -> None:
     gate = start_warmgate("serve", "--port", "0", "--park-after", "300")
+    gate.wait_for_line("^warmgate: ")
     assert gate.wait() == 1
     *_, last = gate.output.splitlines()
     assert last == (
