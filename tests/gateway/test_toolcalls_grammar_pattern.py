@@ -5,7 +5,7 @@ import re
 
 import jsonschema_rs
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.toolcalls.grammar_formats import NATIVE, PATTERNS
@@ -140,6 +140,15 @@ def test_what_is_written_for_a_format_is_of_that_format(name: str, data: st.Data
     translated = translate_pattern(PATTERNS[name], least=0, most=99)
     assert translated is not None
     text = data.draw(st.from_regex(translated.replace("$", r"\Z"), fullmatch=True))
+    assert jsonschema_rs.Draft202012Validator({"format": name}, validate_formats=True).is_valid(text), text
+
+
+@pytest.mark.parametrize("name", sorted(PATTERNS))
+@settings(max_examples=5)  # each is nearly the same
+@given(data=st.data())
+def test_the_longest_that_is_written_for_a_format_is_of_that_format(name: str, data: st.DataObject) -> None:
+    longest = re.sub(r"\{\d+,(\d+)\}", r"{\1}", PATTERNS[name]).replace("$", r"\Z")
+    text = data.draw(st.from_regex(longest, fullmatch=True))
     assert jsonschema_rs.Draft202012Validator({"format": name}, validate_formats=True).is_valid(text), text
 
 
