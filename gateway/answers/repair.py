@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gateway.errors import InvalidRequest, ToolCallInvalid, UpstreamFailed, UpstreamSilent, UpstreamUnreachable
+from gateway.errors import (
+    InvalidRequest,
+    PromptTooLong,
+    ToolCallInvalid,
+    UpstreamFailed,
+    UpstreamSilent,
+    UpstreamUnreachable,
+)
 from gateway.events import ToolCall
 from gateway.thinking import OFF
 from gateway.toolcalls import asking
+from gateway.toolcalls.assembly import is_json
 from gateway.toolcalls.grammar_schema import TIGHT, WIDE, Bounds
 from gateway.toolcalls.normalise import normalise
 from gateway.toolcalls.policy import Outcome
@@ -150,8 +158,9 @@ class Repairer:
                 text = await self._text(self._question(tool, said, broken, ladder[step]), "repair")
             except ThinksInstead:
                 continue
-            except _Refused as refused:  # it may take a plainer grammar, or a prompt without the broken call in it
-                step, why, broken, said = step + 1, str(refused), None, ""
+            except _Refused as refused:  # it may take a prompt without the broken call in it, or a plainer grammar
+                shorter = refused.too_long and bool(broken or said)
+                step, why, broken, said = step + (not shorter), str(refused), None, ""
                 continue
             left -= 1
             if text is None:
@@ -160,7 +169,10 @@ class Repairer:
             if checked.is_valid:
                 self._report.outcomes[Outcome.REPAIRED] += 1
                 return checked.call
-            broken, why = checked, ""
+            if is_json(text):
+                broken, why = checked, ""
+            else:  # cut off: nothing is to be learnt from it, and the prompt would have to hold it
+                why = _told(checked)
         why = why or (_told(broken) if broken is not None else "Nothing came of it when it was asked for.")
         raise self._give_up(f"The model's call of the tool {tool.name!r} is not valid: {why}")
 
@@ -193,7 +205,7 @@ class Repairer:
         except UpstreamFailed:
             return None
         except InvalidRequest as error:  # it is ours, and not the client's
-            raise _Refused(error.message) from None
+            raise _Refused(error.message, too_long=error.code == PromptTooLong.default_code) from None
 
     def _give_up(self, message: str) -> ToolCallInvalid:
         self._report.outcomes[Outcome.REFUSED] += 1
@@ -203,8 +215,9 @@ class Repairer:
 class _Refused(Exception):
     """The question itself is taken for a bad request: a grammar that llama-server cannot read, too long a prompt."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, too_long: bool = False) -> None:
         super().__init__(f"It could not be asked for again: {message}")
+        self.too_long = too_long
 
 
 def _told(broken: Normalised) -> str:

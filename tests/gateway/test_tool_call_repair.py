@@ -249,6 +249,30 @@ async def test_a_long_text_in_a_broken_call_has_room_to_be_written_again(stream:
         assert formats(upstream) == [grammar_schema(TIMER, wide), grammar_schema(TIMER, tight)]
 
 
+@BOTH
+@scenario
+async def test_what_was_cut_off_is_not_quoted_to_the_model(stream: bool) -> None:
+    async with FakeUpstream(default=says(GOOD)).listening() as upstream:
+        upstream.plan += [calls(("timer", BAD)), says('{"minutes":1,"label":"and so on and', "length")]
+        told = await ask(make_gateway(upstream), stream=stream)
+        assert told.calls == [("call_id0", "timer", GOOD)]
+        assert upstream.calls[2].body["messages"] == upstream.calls[1].body["messages"]
+
+
+@BOTH
+@scenario
+async def test_a_prompt_that_the_broken_call_makes_too_long_is_asked_without_it_under_the_same_grammar(
+    stream: bool,
+) -> None:
+    no = refuse_with(400, "exceed_context_size_error", "request (9 tokens) exceeds the context (8 tokens)")
+    async with FakeUpstream(default=says(GOOD)).listening() as upstream:
+        upstream.plan += [calls(("timer", BAD)), no]
+        told = await ask(make_gateway(upstream), stream=stream)
+        assert told.calls == [("call_id0", "timer", GOOD)]
+        assert formats(upstream) == [grammar_schema(TIMER, WIDE)] * 2
+        assert BAD not in str(upstream.calls[2].body["messages"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "characters", "items"),
     [
