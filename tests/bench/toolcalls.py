@@ -28,6 +28,7 @@ from bench.toolcall_table import REFUSED, VALID, Result, broken, table
 from conftest import KEY, Warmgate
 from contract.scenes import MODEL, SERVED
 
+from gateway.toolcalls.policy import REPAIR_CALLS
 from gateway.toolcalls.schemas import compile_schema
 
 if TYPE_CHECKING:
@@ -114,9 +115,10 @@ def is_valid(call: dict[str, Any], tool: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def contenders(served: Sequence[str]) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+def contenders(served: Sequence[str], repair_tokens: int) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """Serve a model; yield clients of the llama-server directly, and of the gateway before it."""
-    gate = Warmgate("serve", "--port", "0", *served, env={"WARMGATE_API_KEYS": f"bench:{KEY}"}).ready()
+    env = {"WARMGATE_API_KEYS": f"bench:{KEY}", "WARMGATE_TOOL_CALL_MAX_TOKENS": str(repair_tokens)}
+    gate = Warmgate("serve", "--port", "0", *served, env=env).ready()
     try:
         engine = gate.engine().cmdline()
         transport = httpx.HTTPTransport(uds=engine[engine.index("--host") + 1])
@@ -126,10 +128,12 @@ def contenders(served: Sequence[str]) -> Iterator[tuple[httpx.Client, httpx.Clie
         gate.end()
 
 
-def measure(model: str, served: Sequence[str], tools: Sequence[dict[str, Any]], log: ResultLog, seconds: float) -> None:
+def measure(
+    model: str, clients: tuple[httpx.Client, httpx.Client], tools: Sequence[dict[str, Any]], log: ResultLog, ends: float
+) -> None:
     """Ask for a call of each tool in both ways, unless the log has it already, until the time is over."""
-    with contenders(served) as (direct, through), contextlib.suppress(OutOfTime):
-        ends = time.monotonic() + seconds
+    direct, through = clients
+    with contextlib.suppress(OutOfTime):
         for turn, tool in enumerate(tools):
             # who comes second finds the prompt in the server's cache
             order = (direct, through) if turn % 2 == 0 else (through, direct)
@@ -145,6 +149,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=len(TOOLS), help="how many of the schemas")
     parser.add_argument("--seconds", type=float, default=3600, help="how long at most; the models share it")
     parser.add_argument("--models", nargs="*", choices=MODELS, default=MODELS, help="none: only print the table")
+    parser.add_argument("--repair-tokens", type=int, default=REPAIR_CALLS.max_tokens, help="of each answer to a repair")
     parser.add_argument("--results", type=Path, help="where to write each answer when it has come, and go on from")
     args = parser.parse_args()
     # drawn and not the first ones, so that a run that is cut short is a fair sample
@@ -155,7 +160,8 @@ def main() -> None:
         make_random_model(MODEL, random)
         served = {"smollm2": (), "contract": SERVED, "random": ("--model", str(random), *SERVED[2:])}
         for model in args.models:
-            measure(model, served[model], tools, log, args.seconds / len(args.models))
+            with contenders(served[model], args.repair_tokens) as clients:
+                measure(model, clients, tools, log, time.monotonic() + args.seconds / len(args.models))
     runs = log.runs()
     print(table(runs))
     if failed := sum(broken(pairs) for pairs in runs.values()):
