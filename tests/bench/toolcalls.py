@@ -158,7 +158,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         random = Path(folder) / "random.gguf"
         make_random_model(MODEL, random)
-        served = {"smollm2": (), "contract": SERVED, "random": ("--model", str(random), *SERVED[2:])}
+        served = {"smollm2": SERVED[2:], "contract": SERVED, "random": ("--model", str(random), *SERVED[2:])}
         for model in args.models:
             with contenders(served[model], args.repair_tokens) as clients:
                 measure(model, clients, tools, log, time.monotonic() + args.seconds / len(args.models))
