@@ -23,7 +23,7 @@ from gateway.events import ToolCall
 from gateway.thinking import OFF
 from gateway.toolcalls import asking
 from gateway.toolcalls.assembly import is_json
-from gateway.toolcalls.grammar_schema import TIGHT, WIDE, Bounds
+from gateway.toolcalls.grammar_schema import BARE, TIGHT, WIDE, Bounds
 from gateway.toolcalls.normalise import normalise
 from gateway.toolcalls.policy import Outcome
 from gateway.toolcalls.toolbox import UNREADABLE
@@ -45,7 +45,7 @@ MOST_ASKED: Final = 64
 
 Ladder = tuple[Bounds | None, ...]
 
-LADDER: Final[Ladder] = (WIDE, TIGHT, None)
+LADDER: Final[Ladder] = (WIDE, TIGHT, BARE, None)
 """What is asked for, one after the other, where the server refuses a grammar; None is any object."""
 
 
@@ -149,7 +149,10 @@ class Repairer:
     async def _arguments(
         self, call_id: str, tool: Tool, ladder: Ladder, said: str = "", *, broken: Normalised | None = None
     ) -> ToolCall:
-        """Ask for a call's arguments until they are valid; at last for something short, which is sure to end."""
+        """Ask for a call's arguments until they are valid; at last for something short, which nearly always ends.
+
+        If it does not, it is asked once more for what is required alone.
+        """
         left, step, why = self._handling.most_repairs, 0, ""
         while left and step < len(ladder):
             if left == 1 or self._thinks:
@@ -173,6 +176,8 @@ class Repairer:
                 broken, why = checked, ""
             else:  # cut off: nothing is to be learnt from it, and the prompt would have to hold it
                 why = _told(checked)
+                if not left and step == LADDER.index(TIGHT):
+                    left, step = 1, step + 1
         why = why or (_told(broken) if broken is not None else "Nothing came of it when it was asked for.")
         raise self._give_up(f"The model's call of the tool {tool.name!r} is not valid: {why}")
 

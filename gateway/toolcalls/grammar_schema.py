@@ -57,17 +57,21 @@ class Bounds:
         depth: How often a reference may lead back to itself.
         plain: Whether to leave out what the schema allows and does not ask for: keys that it does not name, equal
             items, fractions. A model that writes noise then still writes what is valid.
+        bare: Whether to leave out even the properties that it names and does not ask for.
     """
 
     characters: int = 16_000
     items: int = 64
     depth: int = 3
     plain: bool = False
+    bare: bool = False
 
 
 WIDE = Bounds()
 TIGHT = Bounds(characters=64, items=1, depth=1, plain=True)
 """For a last attempt: it ends soon and is nearly always valid, but long texts are cut off."""
+BARE = replace(TIGHT, bare=True)
+"""For what does not end even so: a model that writes noise fills every property that it may."""
 
 
 def grammar_schema(schema: Json, bounds: Bounds = WIDE) -> Json:
@@ -163,10 +167,10 @@ class _Writer:
                 return None
         optional = [name for name in properties if name not in required]
         room = keywords.get("maxProperties", len(properties)) - len(required)
-        optional = optional[: max(room, 0)]
+        lacking = keywords.get("minProperties", 0) - len(required)
+        optional = optional[: max(min(room, lacking) if self._bounds.bare else room, 0)]
         properties = {name: written for name, written in properties.items() if name in required or name in optional}
         further = self._further(keywords, trail, properties)
-        lacking = keywords.get("minProperties", 0) - len(required)
         if lacking > len(optional) and further is None:
             return None if lacking > len(optional) + len(required) else _build(properties, [*required, *optional], None)
         return _union([_build(properties, chosen, further) for chosen in _choices(required, optional, lacking)])

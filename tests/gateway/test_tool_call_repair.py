@@ -37,7 +37,7 @@ from fake_upstream import (
 )
 
 from gateway.answers.repair import MOST_ASKED, roomy
-from gateway.toolcalls.grammar_schema import TIGHT, WIDE, grammar_schema
+from gateway.toolcalls.grammar_schema import BARE, TIGHT, WIDE, grammar_schema
 from gateway.toolcalls.policy import CallHandling, Mode, ToolCallPolicy
 
 if TYPE_CHECKING:
@@ -245,8 +245,8 @@ async def test_a_long_text_in_a_broken_call_has_room_to_be_written_again(stream:
     async with FakeUpstream(default=says("{")).listening() as upstream:
         upstream.plan.append(calls(("timer", json.dumps(letter))))
         await ask(make_gateway(upstream), stream=stream)
-        wide, tight = (replace(bounds, characters=32_768) for bounds in (WIDE, TIGHT))
-        assert formats(upstream) == [grammar_schema(TIMER, wide), grammar_schema(TIMER, tight)]
+        rooms = [replace(bounds, characters=32_768) for bounds in (WIDE, TIGHT, BARE)]
+        assert formats(upstream) == [grammar_schema(TIMER, bounds) for bounds in rooms]
 
 
 @BOTH
@@ -257,6 +257,18 @@ async def test_what_was_cut_off_is_not_quoted_to_the_model(stream: bool) -> None
         told = await ask(make_gateway(upstream), stream=stream)
         assert told.calls == [("call_id0", "timer", GOOD)]
         assert upstream.calls[2].body["messages"] == upstream.calls[1].body["messages"]
+
+
+@BOTH
+@scenario
+async def test_if_even_something_short_does_not_end_what_is_required_alone_is_asked_for(stream: bool) -> None:
+    endless = says('{"minutes":1,"label":"and so on and', "length")
+    async with FakeUpstream().listening() as upstream:
+        upstream.plan += [calls(("timer", BAD)), endless, endless, says(GOOD)]
+        told = await ask(make_gateway(upstream), stream=stream)
+        assert (told.calls, told.handled) == ([("call_id0", "timer", GOOD)], "repaired; attempts=4")
+        assert formats(upstream) == [grammar_schema(TIMER, bounds) for bounds in (WIDE, TIGHT, BARE)]
+        assert "label" not in str(formats(upstream)[-1])
 
 
 @BOTH
@@ -283,8 +295,9 @@ async def test_a_prompt_that_the_broken_call_makes_too_long_is_asked_without_it_
     ],
 )
 def test_there_is_room_for_twice_of_what_a_broken_call_holds(arguments: str, characters: int, items: int) -> None:
-    wide, tight, any_object = roomy(arguments)
+    wide, tight, bare, any_object = roomy(arguments)
     assert tight == replace(TIGHT, characters=characters, items=items)
+    assert bare == replace(BARE, characters=characters, items=items)
     assert (wide, any_object) == (WIDE, None)
 
 
@@ -478,10 +491,10 @@ async def test_an_answer_that_breaks_off_when_asked_again_is_one_attempt(failure
 async def test_where_the_server_cannot_read_the_grammar_a_plainer_one_is_asked_for(stream: bool) -> None:
     no = refuse_with(400, "invalid_request_error", "failed to parse grammar")
     async with FakeUpstream(default=no).listening() as upstream:
-        upstream.plan += [calls(("timer", BAD)), no, no, says(GOOD)]
+        upstream.plan += [calls(("timer", BAD)), no, no, no, says(GOOD)]
         gateway = make_gateway(upstream)
         assert (await ask(gateway, stream=stream)).calls == [("call_id0", "timer", GOOD)]
-        assert formats(upstream) == [grammar_schema(TIMER, WIDE), grammar_schema(TIMER, TIGHT), None]
+        assert formats(upstream) == [*(grammar_schema(TIMER, bounds) for bounds in (WIDE, TIGHT, BARE)), None]
         upstream.plan.append(calls(("timer", BAD)))
         told = await ask(gateway, stream=stream)
         assert (told.status, told.error["code"]) == (502, "tool_call_invalid")

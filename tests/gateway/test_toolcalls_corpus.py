@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.toolcalls.grammar_schema import TIGHT, WIDE, Bounds, grammar_schema
+from gateway.toolcalls.grammar_schema import BARE, TIGHT, WIDE, Bounds, grammar_schema
 from gateway.toolcalls.toolbox import compile_tools
 
 CORPUS = Path(__file__).parents[1] / "bench" / "schemas" / "schemas.json"
@@ -24,7 +24,7 @@ def test_each_compiles() -> None:
         assert compile_tools([{"type": "function", "function": tool}]).tools
 
 
-@pytest.mark.parametrize("bounds", [WIDE, TIGHT])
+@pytest.mark.parametrize("bounds", [WIDE, TIGHT, BARE])
 def test_each_has_a_grammar_of_a_size_that_can_be_sent(bounds: Bounds) -> None:
     for tool in TOOLS:
         found = grammar_schema(tool["parameters"], bounds)

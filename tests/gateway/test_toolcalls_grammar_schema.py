@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_toolcalls_normalise import schemas
 
-from gateway.toolcalls.grammar_schema import TIGHT, WIDE, Bounds, grammar_schema
+from gateway.toolcalls.grammar_schema import BARE, TIGHT, WIDE, Bounds, grammar_schema
 
 SMALL = Bounds(characters=9, items=2, depth=1)
 TEXT = grammar_schema({"properties": {"a": {"type": "string"}}}, SMALL)["properties"]["a"]
@@ -188,6 +188,14 @@ def test_older_drafts_say_the_same_in_other_words() -> None:
     assert written({"type": "array", "items": [INTEGER, NUMBER]}) == {"type": "array", "prefixItems": [INTEGER, NUMBER]}
 
 
+def test_bare_bounds_leave_out_every_property_that_may_be() -> None:
+    two: dict[str, Any] = {"type": "object", "properties": {"a": INTEGER, "b": INTEGER}}
+    one = {"type": "object", "properties": {"a": INTEGER}, "required": ["a"]}
+    assert written({**two, "required": ["a"]}, BARE) == one
+    assert written(two, BARE) == {"type": "object", "properties": {}}
+    assert written({**two, "minProperties": 1}, BARE) == one
+
+
 def test_tight_bounds_leave_out_what_is_not_asked_for() -> None:
     assert written({"type": "number", "minimum": 0, "maximum": 1}, TIGHT) == {
         "type": "integer",
@@ -235,7 +243,7 @@ relaxed = settings(suppress_health_check=list(HealthCheck), deadline=None, max_e
 
 
 @relaxed
-@given(schemas, st.sampled_from([SMALL, replace(TIGHT, characters=9)]), st.data())
+@given(schemas, st.sampled_from([SMALL, replace(TIGHT, characters=9), replace(BARE, characters=9)]), st.data())
 def test_what_the_grammar_writes_is_valid(schema: dict[str, Any], bounds: Bounds, data: st.DataObject) -> None:
     found = grammar_schema(schema, bounds)
     if found == {"type": "object"}:
