@@ -66,7 +66,9 @@ def child_of(lifecycle: Lifecycle) -> ChildProcess:
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if not is_gone(child)]
+    """Return the fake servers; a server that other tests share may run beside them."""
+    found = (child for child in psutil.Process().children() if not is_gone(child))
+    return [child for child in found if any("fake_llama_server" in argument for argument in child.cmdline())]
 
 
 def test_a_copy_has_the_server_of_its_original_and_only_the_probe_took_time(begin: Callable[..., Lifecycle]) -> None:
