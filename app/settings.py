@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     backend_sampling: BackendSampling = Field(
         BackendSampling.AUTO,
         description="When the GPU picks the tokens, too: `auto` is when that pays, for a model that we have put there; "
-        "`on` whenever llama-server can; or `off`. See `docs/performance-gpu.md`.",
+        "`on` whenever llama-server can; or `off`. See `docs/performance.md`.",
     )
     tool_calls: Mode = Field(
         Mode.REPAIR,
