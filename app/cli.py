@@ -27,6 +27,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 cli.command()(serve)
 cli.command()(gateway)
