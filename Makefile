@@ -45,7 +45,7 @@ format: $(DEVELOPING) ## write what check asks for, where a tool can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: $(DEVELOPING) ## measure what the gateway costs in front of the real llama-server (SUITE=toolcalls, SUITE=guard)
+bench: $(DEVELOPING) ## measure: SUITE=serving, overhead, guard, coldstart, soak, toolcalls or scaling (ARGS="--help")
 	@$(BIN)/python tests/bench/$(SUITE).py $(ARGS)
 
 pictures: $(DEVELOPING) ## take the pictures in docs/pictures again, with Chromium
