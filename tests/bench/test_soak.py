@@ -37,4 +37,4 @@ def test_a_thousand_requests_lose_nothing_and_leave_no_task_and_no_descriptor(tm
     finally:
         stage.end()
     assert tally == Tally(answered=875, left=125, lost=0)
-    assert (after.descriptors, after.tasks) == (before.descriptors, before.tasks)
+    assert (after.descriptors <= before.descriptors, after.tasks <= before.tasks) == (True, True)
