@@ -46,6 +46,8 @@ class Exchange(asyncio.Protocol):
         self._complete = False
         self._error: GatewayError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._waits_since = 0.0
+        self._silence: asyncio.TimerHandle | None = None
 
     # -- what the caller uses
 
@@ -85,6 +87,8 @@ class Exchange(asyncio.Protocol):
         """Close the connection, which also cancels the generation behind it."""
         if self._transport is not None:
             self._transport.abort()
+        if self._silence is not None:
+            self._silence.cancel()
 
     # -- asyncio.Protocol
 
@@ -147,16 +151,25 @@ class Exchange(asyncio.Protocol):
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(self._silence_seconds, self._on_silence)
+        self._waits_since = self._loop.time()
+        if self._silence is None:
+            self._silence = self._loop.call_later(self._silence_seconds, self._look_at_silence)
         try:
             await self._waiter
         finally:
-            timer.cancel()
             self._waiter = None
 
-    def _on_silence(self) -> None:
-        self._fail(UpstreamSilent(f"llama-server sent nothing for {self._silence_seconds:g} s."))
-        self._wake()
+    def _look_at_silence(self) -> None:
+        """Look at the clock now and then: one timer for a stream, instead of one for each of its pieces."""
+        self._silence = None
+        if self._waiter is None:
+            return
+        left = self._waits_since + self._silence_seconds - self._loop.time()
+        if left > 0:
+            self._silence = self._loop.call_later(left, self._look_at_silence)
+        else:
+            self._fail(UpstreamSilent(f"llama-server sent nothing for {self._silence_seconds:g} s."))
+            self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

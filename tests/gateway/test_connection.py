@@ -168,38 +168,71 @@ async def test_reading_stops_above_the_high_water_mark_until_the_reader_has_caug
     assert transport.log == ["pause", "resume"]
 
 
-class RecordedTimers:
-    """A loop whose timers never fire and are counted."""
+class Clock:
+    """A loop's clock, moved by hand; its one timer is fired by hand, too."""
 
     def __init__(self) -> None:
-        self.timers: list[asyncio.TimerHandle] = []
+        self.now = 0.0
+        self.timers: list[tuple[float, Callable[[], Any]]] = []
         self._loop = asyncio.get_running_loop()
+
+    def time(self) -> float:
+        return self.now
 
     def create_future(self) -> asyncio.Future[None]:
         return self._loop.create_future()
 
     def call_later(self, delay: float, callback: Callable[[], Any]) -> asyncio.TimerHandle:
-        assert delay == 5
-        self.timers.append(self._loop.call_later(3600, callback))
-        return self.timers[-1]
+        self.timers.append((self.now + delay, callback))
+        return self._loop.call_later(3600, callback)
+
+    def fire(self) -> None:
+        ((self.now, callback),) = self.timers
+        self.timers.clear()
+        callback()
 
 
 @scenario
 async def test_every_byte_starts_the_patience_anew_keep_alives_too() -> None:
     exchange, _ = connected()
-    loop = RecordedTimers()
-    exchange._loop = cast("asyncio.AbstractEventLoop", loop)
-    for came in (HEAD, chunked(b":\n\n"), chunked(b":\n\n"), b"0\r\n\r\n"):
-        reading = asyncio.create_task(exchange.read() if exchange._headers_complete else exchange.started())
+    clock = Clock()
+    exchange._loop = cast("asyncio.AbstractEventLoop", clock)
+    started = asyncio.create_task(exchange.started())
+    await asyncio.sleep(0)
+    exchange.data_received(HEAD)
+    await started
+    reading = asyncio.create_task(exchange.read())
+    for clock.now in (1.0, 4.0):
         await asyncio.sleep(0)
-        assert not loop.timers[-1].cancelled()
-        exchange.data_received(came)
+        exchange.data_received(chunked(b":\n\n"))
         await asyncio.sleep(0)
-        assert all(timer.cancelled() for timer in loop.timers[:-1])
-        reading.cancel()
-        await asyncio.wait({reading})
-    assert len(loop.timers) >= 4
-    assert all(timer.cancelled() for timer in loop.timers)
+    assert [when for when, _ in clock.timers] == [5.0]
+    clock.fire()
+    assert [when for when, _ in clock.timers] == [9.0]
+    clock.fire()
+    with pytest.raises(UpstreamSilent):
+        await reading
+    exchange.close()
+
+
+@scenario
+async def test_while_nobody_reads_no_patience_runs_out() -> None:
+    exchange, _ = connected()
+    clock = Clock()
+    exchange._loop = cast("asyncio.AbstractEventLoop", clock)
+    started = asyncio.create_task(exchange.started())
+    await asyncio.sleep(0)
+    exchange.data_received(HEAD)
+    await started
+    clock.fire()
+    assert clock.timers == []
+    clock.now = 100.0
+    reading = asyncio.create_task(exchange.read())
+    await asyncio.sleep(0)
+    assert [when for when, _ in clock.timers] == [105.0]
+    exchange.data_received(b"0\r\n\r\n")
+    assert await reading == b""
+    exchange.close()
 
 
 @scenario
