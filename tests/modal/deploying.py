@@ -47,8 +47,9 @@ def modal_environment(modal: FakeModal, **extra: str) -> dict[str, str]:
 
 
 def deploy(modal: FakeModal, **switches: str) -> Deployed:
-    """Run `modal deploy modal_app.py`."""
+    """Run `modal deploy modal_app.py`, where there are keys."""
     modal.asked.clear()
+    modal.secrets["warmgate-keys"] = {"WARMGATE_API_KEYS": "me:sk-test"}
     done = subprocess.run(
         [sys.executable, "-m", "modal", "deploy", "modal_app.py"],
         env=modal_environment(modal, MODAL_TOKEN_ID="ak-test", MODAL_TOKEN_SECRET="as-test", **switches),

@@ -1,7 +1,8 @@
 """Modal's control plane on this machine: as much of its gRPC API as a deployment and a container use.
 
-The real client and the real container entry point talk to it. It remembers what they ask, hands out ids, and plays the
-edge: requests go in as inputs and chunks of data, answers come out the same way (modal 1.6.4).
+The real client and the real container entry point talk to it. It remembers what they ask, hands out ids, keeps Secrets,
+and plays the edge: requests go in as inputs and chunks of data, answers come out the same way (modal 1.6.4). A function
+that the client calls is not run: what comes of it is told beforehand.
 """
 
 # ruff: noqa: N802 -- RPCs have Modal's names
@@ -18,7 +19,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import grpclib.server
+import psutil
 from google.protobuf.empty_pb2 import Empty
+from grpclib import GRPCError, Status
 from modal._serialization import deserialize_data_format, serialize, serialize_data_format
 from modal._utils.grpc_testing import patch_mock_servicer
 from modal_proto import api_grpc, api_pb2
@@ -82,7 +85,9 @@ class FakeModal(api_grpc.ModalClientBase):
     Attributes:
         url: Where it listens.
         asked: Every request, by the name of its RPC.
-        secrets: The names of those that are there already.
+        secrets: What is in each Secret, by its name.
+        outcome: What comes of a function that the client calls.
+        arguments: Those of every process of this machine, while a Secret was made or looked up.
         frozen: Set when a container waits for its snapshot.
         listening: Set when a container says that its port is open.
     """
@@ -92,7 +97,9 @@ class FakeModal(api_grpc.ModalClientBase):
         self.frozen = threading.Event()
         self.listening = threading.Event()
         self.url = ""
-        self.secrets: list[str] = []
+        self.secrets: dict[str, dict[str, str]] = {}
+        self.outcome = api_pb2.GenericResult(status=SUCCESS.status, data=serialize(None))
+        self.arguments: list[str] = []
         self._numbers = itertools.count(1)
         self._exchanges: dict[str, Exchange] = {}
         self._inputs: asyncio.Queue[api_pb2.FunctionGetInputsItem] = asyncio.Queue()
@@ -229,8 +236,17 @@ class FakeModal(api_grpc.ModalClientBase):
         return api_pb2.MountGetOrCreateResponse(mount_id=self._id("mo"))
 
     @answers
-    def SecretGetOrCreate(self, _: Any) -> Message:
-        return api_pb2.SecretGetOrCreateResponse(secret_id=self._id("st"))
+    def SecretGetOrCreate(self, request: Any) -> Message:
+        for process in psutil.process_iter(["cmdline"]):
+            self.arguments += process.info["cmdline"] or []
+        name = request.deployment_name
+        if request.object_creation_type == api_pb2.OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS:
+            if name in self.secrets:
+                raise GRPCError(Status.ALREADY_EXISTS, f"Secret '{name}' already exists.")
+            self.secrets[name] = dict(request.env_dict)
+        if not set(request.required_keys) <= self.secrets.get(name, {}).keys():
+            raise GRPCError(Status.NOT_FOUND, f"There is no Secret '{name}' with {', '.join(request.required_keys)}.")
+        return api_pb2.SecretGetOrCreateResponse(secret_id=f"st-{name}")
 
     @answers
     def VolumeGetOrCreate(self, request: Any) -> Message:
@@ -268,7 +284,11 @@ class FakeModal(api_grpc.ModalClientBase):
 
     @answers
     def SecretList(self, _: Any) -> Message:
-        return api_pb2.SecretListResponse(items=[api_pb2.SecretListItem(label=name) for name in self.secrets])
+        items = [
+            api_pb2.SecretListItem(secret_id=f"st-{name}", metadata=api_pb2.SecretMetadata(name=name))
+            for name in self.secrets
+        ]
+        return api_pb2.SecretListResponse(items=items)
 
     TokenInfoGet = answers(lambda *_: api_pb2.TokenInfoGetResponse(token_id="ak-test"))
     AppGetByDeploymentName = answers(lambda *_: api_pb2.AppGetByDeploymentNameResponse())
@@ -277,6 +297,20 @@ class FakeModal(api_grpc.ModalClientBase):
     AppClientDisconnect = answers(lambda *_: Empty())
     AppPublish = answers(lambda *_: api_pb2.AppPublishResponse(url="https://modal.com/apps/warmgate", deployed_at=1))
     MountBatchedCheckExistence = answers(lambda *_: api_pb2.MountBatchedCheckExistenceResponse())
+
+    # -- a function that the client calls
+
+    @answers
+    def FunctionMap(self, request: Any) -> Message:
+        inputs = [api_pb2.FunctionPutInputsResponseItem(input_id=self._id("in")) for _ in request.pipelined_inputs]
+        return api_pb2.FunctionMapResponse(function_call_id=self._id("fc"), pipelined_inputs=inputs)
+
+    @answers
+    def FunctionGetOutputs(self, _: Any) -> Message:
+        output = api_pb2.FunctionGetOutputsItem(result=self.outcome, data_format=api_pb2.DATA_FORMAT_PICKLE)
+        return api_pb2.FunctionGetOutputsResponse(outputs=[output])
+
+    AppGetLogs = answers(lambda *_: api_pb2.TaskLogsBatch(app_done=True))
 
 
 def fake_modal() -> FakeModal:

@@ -68,7 +68,7 @@ def test_the_class_is_one_l40s_with_a_snapshot_of_its_memory(deployed: Deployed)
         "is_class": True,
         "image_id": "im-5",
         "resources": {"memory_mb": 40960, "milli_cpu": 4000, "gpu_config": {"gpu_type": "L40S", "count": 1}},
-        "secret_ids": ["st-1"],
+        "secret_ids": ["st-warmgate-keys"],
         "volume_mounts": [
             {
                 "volume_id": "vo-model-cache",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from deploying import DEPLOY_SECONDS, ROOT, modal_environment
 from fake_modal import fake_modal
+from modal._serialization import deserialize, serialize
+from modal_proto import api_pb2
 
 from app.deploy import Account, describe, hourly_price
 from app.deployment import Deployment
+from app.failure import CommandFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 TOKEN = {"MODAL_TOKEN_ID": "ak-test", "MODAL_TOKEN_SECRET": "as-test"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def modal() -> Iterator[FakeModal]:
     with fake_modal() as modal:
         yield modal
@@ -40,6 +44,25 @@ def warmgate_deploy(modal: FakeModal, *arguments: str, **extra: str) -> tuple[in
         check=False,
     )
     return done.returncode, done.stdout
+
+
+def shown_keys(shown: str) -> list[str]:
+    return re.findall(r"wg-[\w-]{32}", shown)
+
+
+def calls(modal: FakeModal) -> list[tuple[str, Any]]:
+    """Return the functions that were called, each with its arguments."""
+    return [
+        (request.function_id, deserialize(item.input.args, None))
+        for request in modal.asked["FunctionMap"]
+        for item in request.pipelined_inputs
+    ]
+
+
+def deployments(modal: FakeModal) -> list[tuple[str, dict[str, str]]]:
+    """Return what was deployed, and not only run: the names of apps, each with its classes."""
+    published = [request for request in modal.asked["AppPublish"] if request.app_state == api_pb2.APP_STATE_DEPLOYED]
+    return [(request.name, dict(request.class_ids)) for request in published]
 
 
 def test_it_shows_what_will_be_there_and_what_it_costs_and_changes_nothing(modal: FakeModal) -> None:
@@ -62,6 +85,52 @@ def test_a_profile_without_files_is_refused(modal: FakeModal) -> None:
     status, shown = warmgate_deploy(modal, "--show", "--profile", "smollm2-135m", **TOKEN)
     assert status == 1
     assert "has no files on the hub" in shown
+
+
+def test_it_makes_one_key_brings_the_model_and_deploys_the_class(modal: FakeModal, tmp_path: Path) -> None:
+    profile = "gemma-4-26b-a4b-throughput"
+    status, shown = warmgate_deploy(modal, "--yes", "--profile", profile, TMPDIR=str(tmp_path), **TOKEN)
+    assert status == 0, shown
+
+    key, again = shown_keys(shown)
+    assert modal.secrets == {"warmgate-keys": {"WARMGATE_API_KEYS": f"me:{key}"}}
+    assert f"Your key, shown here and nowhere else: {key}\n" in shown
+    assert shown.splitlines()[-1] == f"Now ask it something: modal run modal_app.py --key {again}"
+    assert again == key
+    assert "secret" in modal.arguments
+    assert not [argument for argument in modal.arguments if key in argument]
+    assert [name for name, requests in modal.asked.items() if key in str(requests)] == ["SecretGetOrCreate"]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+    assert calls(modal) == [("fu-download_model", ((), {"profile": profile}))]
+    assert deployments(modal) == [("warmgate", {"Warmgate": "cs-1"})]
+    in_order = list(modal.asked)
+    assert in_order.index("FunctionGetOutputs") < in_order.index("ClassCreate")
+    switches = modal.asked["ImageGetOrCreate"][-1].image.dockerfile_commands
+    assert f"ENV WARMGATE_PROFILE={profile}" in switches
+
+
+def test_a_download_that_fails_ends_it_and_the_next_run_keeps_the_key(modal: FakeModal) -> None:
+    succeeding = modal.outcome
+    modal.outcome = api_pb2.GenericResult(
+        status=api_pb2.GenericResult.GENERIC_STATUS_FAILURE, data=serialize(CommandFailure("The disk is full."))
+    )
+    status, shown = warmgate_deploy(modal, "--yes", **TOKEN)
+    assert status == 1
+    assert "The disk is full." in shown
+    assert shown.splitlines()[-1] == "warmgate: `modal run` failed; what it said is above."
+    assert not deployments(modal)
+    (key,) = shown_keys(shown)
+    assert modal.secrets == {"warmgate-keys": {"WARMGATE_API_KEYS": f"me:{key}"}}
+
+    modal.outcome = succeeding
+    status, shown = warmgate_deploy(modal, "--yes", **TOKEN)
+    assert status == 0, shown
+    assert "which is there" in shown
+    assert not shown_keys(shown)
+    assert shown.splitlines()[-1] == "Now ask it something: modal run modal_app.py --key YOUR-KEY"
+    assert modal.secrets == {"warmgate-keys": {"WARMGATE_API_KEYS": f"me:{key}"}}
+    assert deployments(modal) == [("warmgate", {"Warmgate": "cs-1"})]
 
 
 def test_costs_follow_from_what_is_deployed() -> None:
