@@ -22,7 +22,7 @@ from gateway.toolcalls.loops import bound_identical_calls
 from gateway.upstream.chat import ChatStream, open_chat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from gateway.admission import Admission
     from gateway.observation.record import RequestRecord
@@ -90,8 +90,10 @@ class Generator:
                 that has been made too often.
         """
         bound_identical_calls(request, self._most_identical_calls)
-        with self._explained():
+        try:
             self._admission.check()
+        except Overloaded as error:
+            raise self._explained(error) from None
         with self.activity.request():
             await self._prompt_check.check(request)
 
@@ -112,23 +114,25 @@ class Generator:
         Raises:
             GatewayError: No slot, no server, or it refused the request.
         """
-        async with self._slot(record, again=again), self._until_stopped():
-            with self.activity.request():
-                model: ModelInfo | None = None
+        async with self._turn(record, again=again):
+            model: ModelInfo | None = None
 
-                async def open_stream(planned: GenerationRequest) -> ChatStream:
-                    nonlocal model
-                    model, stream = await self._begin(self._opening(planned, record), record)
-                    return stream
+            async def open_stream(planned: GenerationRequest) -> ChatStream:
+                nonlocal model
+                model, stream = await self._begin(self._opening(planned, record), record)
+                return stream
 
-                remember = functools.partial(self._thoughts.remember, record.key)
-                request = bound_identical_calls(request, self._most_identical_calls)
-                request = replace(request, messages=self._thoughts.recall(record.key, request.messages))
-                answer = Answer(request, open_stream, restartable=restartable, remember=remember, record=record)
-                with contextlib.closing(answer):
-                    await answer.begin()
-                    record.begun = record.begun or time.perf_counter()
-                    yield model or await self._catalog.current(), answer
+            remember = functools.partial(self._thoughts.remember, record.key)
+            request = bound_identical_calls(request, self._most_identical_calls)
+            if (messages := self._thoughts.recall(record.key, request.messages)) != request.messages:
+                request = replace(request, messages=messages)
+            answer = Answer(request, open_stream, restartable=restartable, remember=remember, record=record)
+            try:
+                await answer.begin()
+                record.begun = record.begun or time.perf_counter()
+                yield model or await self._catalog.current(), answer
+            finally:
+                answer.close()
 
     async def ask(
         self, question: Callable[[Target, float], Awaitable[T]], record: RequestRecord
@@ -142,9 +146,8 @@ class Generator:
         Raises:
             GatewayError: No slot, no server, or it refused the question.
         """
-        async with self._slot(record, again=False), self._until_stopped():
-            with self.activity.request():
-                return await self._begin(lambda _: question(self._target, self._limits.silence_seconds), record)
+        async with self._turn(record, again=False):
+            return await self._begin(lambda _: question(self._target, self._limits.silence_seconds), record)
 
     @property
     def slots(self) -> int:
@@ -165,51 +168,41 @@ class Generator:
             await asyncio.sleep(NOTICE_SECONDS)
 
     @contextlib.asynccontextmanager
-    async def _slot(self, record: RequestRecord, *, again: bool) -> AsyncIterator[None]:
+    async def _turn(self, record: RequestRecord, *, again: bool) -> AsyncIterator[None]:
+        """Hold a slot, and let `drain` end what is done inside the context, whatever it waits for: server or client.
+
+        Raises:
+            Overloaded: There is no slot.
+            NotReady: There is none, because those who hold them wait for the server.
+            ShuttingDown: The gateway is being stopped.
+        """
         record.queued = record.queued or time.perf_counter()
-        with self._explained():
-            async with self._admission.slot(record.key, again=again):
-                record.admitted = record.admitted or time.perf_counter()
-                yield
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say why there is no slot, where it is because those who hold them wait for the server.
-
-        Raises:
-            NotReady: Instead of `Overloaded`.
-        """
-        try:
-            yield
-        except Overloaded as error:
-            report = self._readiness.report()
-            if report.ready:
-                raise
-            raise NotReady(
-                f"The model is not ready ({report.state}). {error.message}", retry_after=report.retry_after
-            ) from None
-
-    @contextlib.asynccontextmanager
-    async def _until_stopped(self) -> AsyncIterator[None]:
-        """Let `drain` end what is done inside the context, whatever it waits for: server, answer or client.
-
-        Raises:
-            ShuttingDown: It did.
-        """
         running = asyncio.timeout(None)
         try:
-            async with running:
+            async with self._admission.slot(record.key, again=again), running:
+                record.admitted = record.admitted or time.perf_counter()
                 self._running.add(running)
+                self.activity.begin()
                 try:
                     yield
                 finally:
+                    self.activity.end()
                     self._running.discard(running)
+        except Overloaded as error:
+            raise self._explained(error) from None
         except TimeoutError:
             if not running.expired():
                 raise
             raise ShuttingDown(
                 "This server is being stopped; there is no complete answer.", retry_after=RETRY_AFTER_SECONDS
             ) from None
+
+    def _explained(self, error: Overloaded) -> Overloaded | NotReady:
+        """Say why there is no slot, where it is because those who hold them wait for the server."""
+        report = self._readiness.report()
+        if report.ready:
+            return error
+        return NotReady(f"The model is not ready ({report.state}). {error.message}", retry_after=report.retry_after)
 
     def _opening(
         self, request: GenerationRequest, record: RequestRecord
@@ -234,40 +227,51 @@ class Generator:
         what brought the server down.
         """
         lost = 0
-        try:
-            async with asyncio.timeout(self._limits.ready_seconds) as patience:
-                while True:
-                    try:
-                        return await self._try(ask, patience, record)
-                    except NotReady:
-                        if self._readiness.report().final:
-                            raise
-                    except UpstreamFailed as error:
-                        record.note_failure(error)
-                        if not isinstance(error, UpstreamUnreachable):
-                            raise
-                        lost += error.was_sent
-                        if lost > 1:
-                            raise
-                    await asyncio.sleep(RETRY_DELAY_SECONDS)
-        except TimeoutError:
-            report = self._readiness.report()
-            raise NotReady(f"The model is not ready ({report.state}).", retry_after=report.retry_after) from None
+        until = time.monotonic() + self._limits.ready_seconds
+        while True:
+            try:
+                return await self._try(ask, until, record)
+            except NotReady:
+                if self._readiness.report().final:
+                    raise
+            except UpstreamFailed as error:
+                record.note_failure(error)
+                if not isinstance(error, UpstreamUnreachable):
+                    raise
+                lost += error.was_sent
+                if lost > 1:
+                    raise
+            if time.monotonic() > until:
+                raise self._not_ready()
+            await asyncio.sleep(RETRY_DELAY_SECONDS)
 
     async def _try(
-        self, ask: Callable[[ModelInfo], Awaitable[T]], patience: asyncio.Timeout, record: RequestRecord
+        self, ask: Callable[[ModelInfo], Awaitable[T]], until: float, record: RequestRecord
     ) -> tuple[ModelInfo, T]:
-        report = await self._readiness.wait_ready()
+        await self._wait_ready(until)
+        model = await self._catalog.current()
+        record.model = model.id
+        record.found = record.found or time.perf_counter()
+        if model.slots != self._admission.slots:
+            self._admission.resize(model.slots)
+        return model, await ask(model)
+
+    async def _wait_ready(self, until: float) -> None:
+        """Wait for a server that is ready, until then by `time.monotonic`; once it is, no time is too long.
+
+        Raises:
+            NotReady: It did not become so in time, or it never will.
+        """
+        report = self._readiness.report()
+        if not report.ready:
+            try:
+                async with asyncio.timeout(until - time.monotonic()):
+                    report = await self._readiness.wait_ready()
+            except TimeoutError:
+                raise self._not_ready() from None
         if report.final:
             raise NotReady(f"The model server is not running ({report.state}).", retry_after=report.retry_after)
-        until = patience.when()
-        patience.reschedule(None)  # it is ready: the steps from here on have limits of their own
-        try:
-            model = await self._catalog.current()
-            record.model = model.id
-            record.found = record.found or time.perf_counter()
-            if model.slots != self._admission.slots:
-                self._admission.resize(model.slots)
-            return model, await ask(model)
-        finally:
-            patience.reschedule(until)
+
+    def _not_ready(self) -> NotReady:
+        report = self._readiness.report()
+        return NotReady(f"The model is not ready ({report.state}).", retry_after=report.retry_after)

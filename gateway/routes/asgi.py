@@ -64,19 +64,29 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 async def unless_disconnected(answering: Coroutine[Any, Any, T], receive: Receive) -> T | None:
-    """Race the answer against the client's patience. Returns what came of it, or None if the client left.
+    """Answer, but for as long as the client is there. Returns what came of it, or None if the client left.
 
     To be called after the body was read.
     """
-    work = asyncio.create_task(answering)
-    left = asyncio.create_task(wait_for_disconnect(receive))
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 -- a coroutine that runs is one's
+    has_left = False
+
+    async def watch() -> None:
+        nonlocal has_left
+        await wait_for_disconnect(receive)
+        has_left = True
+        task.cancel()
+
+    watching = asyncio.create_task(watch())
     try:
-        await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
-        return work.result() if work.done() else None
+        return await answering
+    except asyncio.CancelledError:
+        if not has_left or task.uncancel():
+            raise
+        return None
     finally:
-        left.cancel()
-        work.cancel()
-        await asyncio.wait({work})
+        watching.cancel()
 
 
 async def start(send: Send, status: int, content_type: bytes, headers: Sequence[Header] = ()) -> None:

@@ -123,7 +123,7 @@ class _Exchange:
             parsed = self._dialect.parse(body)
             self._note(parsed)
             writer = self._writer(parsed)
-            async with writer.attended():
+            async with writer:
                 await self._engine.images.resolve(parsed.generation.images)
                 await self._engine.generator.check(parsed.generation)
                 await self._generate(parsed, writer)
@@ -177,7 +177,9 @@ class _Exchange:
             await asyncio.wait(works)
 
     async def _generate_choice(self, choice: int, parsed: ParsedRequest, writer: Writer) -> None:
-        request = replace(parsed.generation.for_choice(choice), call_handling=self._handling)
+        request = parsed.generation.for_choice(choice)
+        if request.call_handling is not self._handling:
+            request = replace(request, call_handling=self._handling)
         async with self._engine.generator.answer(
             request, self._record, restartable=not parsed.stream, again=choice > 0
         ) as (model, answer):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import secrets
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from gateway.dialects.base import AnswerHead
 from gateway.dialects.complete import CompleteAnswer
@@ -15,8 +14,8 @@ from gateway.routes import asgi
 from gateway.routes.tool_call_header import answered, commented
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Sequence
+    from types import TracebackType
 
     from starlette.types import Send
 
@@ -39,8 +38,13 @@ STREAM_HEADERS = [
 class Writer(Protocol):
     """Writes an answer to the client."""
 
-    def attended(self) -> AbstractAsyncContextManager[None]:
-        """Look after the client while the answer is made inside the context.
+    async def __aenter__(self) -> Self:
+        """Look after the client while the answer is made inside the context."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it.
 
         Raises:
             ClientDisconnected: It does not take what it is sent.
@@ -94,24 +98,34 @@ class StreamWriter:
         self._renderer: StreamRenderer | None = None
         self._started = False
         self._sending = asyncio.Lock()  # whole pieces, one after the other
-        self._now = asyncio.get_running_loop().time
+        self._patience = asyncio.timeout(None)
+        self._keeping: asyncio.Task[None] | None = None  # the last keep-alive
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._since = self._now()  # when the piece that is being sent was begun, or else the last one taken
 
-    @contextlib.asynccontextmanager
-    async def attended(self) -> AsyncIterator[None]:
+    async def __aenter__(self) -> Self:
         """Send keep-alives, and give a client up that takes nothing, until the context ends."""
-        patience = asyncio.timeout(None)
-        watch = asyncio.create_task(self._watch(patience))
+        await self._patience.__aenter__()
+        self._look()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it.
+
+        Raises:
+            ClientDisconnected: It took nothing.
+        """
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait({self._keeping})
+        self._timer.cancel()
         try:
-            async with patience:
-                yield
+            await self._patience.__aexit__(kind, error, trace)
         except TimeoutError:
-            if patience.expired():
-                raise asgi.ClientDisconnected from None
-            raise
-        finally:
-            watch.cancel()
-            await asyncio.wait({watch})
+            raise asgi.ClientDisconnected from None
 
     async def write(self, choice: int, model: ModelInfo, batch: Sequence[Event]) -> None:
         """Take a batch of one choice's events."""
@@ -140,28 +154,29 @@ class StreamWriter:
         await self._put_last(commented(calls) + written)
         return True
 
-    async def _watch(self, patience: asyncio.Timeout) -> None:
-        """Look at the clock now and then: one task for a stream, instead of a timer for each of its pieces."""
-        while True:
-            stalled = self._sending.locked()
-            limit = CLIENT_STALL_SECONDS if stalled else self._keep_alive_seconds
-            left = self._since + limit - self._now()
-            if left > 0:
-                await asyncio.sleep(min(left, CLIENT_STALL_SECONDS))
-            elif stalled or not await self._keep_alive():
-                patience.reschedule(0)
-                return
-            else:
-                await asyncio.sleep(self._keep_alive_seconds)
+    def _look(self) -> None:
+        """Look at the clock now and then: one timer for a stream, instead of one for each of its pieces."""
+        stalled = self._sending.locked()
+        limit = CLIENT_STALL_SECONDS if stalled else self._keep_alive_seconds
+        left = self._since + limit - self._now()
+        if left > 0:
+            self._look_in(min(left, CLIENT_STALL_SECONDS))
+        elif stalled:
+            self._patience.reschedule(0)
+        else:
+            self._keeping = asyncio.create_task(self._keep_alive())
 
-    async def _keep_alive(self) -> bool:
-        """Send one. Returns whether the client took it."""
+    def _look_in(self, seconds: float) -> None:
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    async def _keep_alive(self) -> None:
         try:
             async with asyncio.timeout(CLIENT_STALL_SECONDS), self._sending:
                 await self._put(self._dialect.keep_alive)
         except TimeoutError:
-            return False
-        return True
+            self._patience.reschedule(0)
+        else:
+            self._look_in(self._keep_alive_seconds)
 
     async def _put(self, piece: bytes) -> None:
         self._since = self._now()
@@ -203,9 +218,14 @@ class BodyWriter:
         self._answers = [CompleteAnswer() for _ in range(parsed.choices)]
         self._model: ModelInfo | None = None
 
-    def attended(self) -> AbstractAsyncContextManager[None]:
+    async def __aenter__(self) -> Self:
         """Do nothing: the client gets nothing before the end."""
-        return contextlib.nullcontext()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Do nothing."""
 
     async def write(self, choice: int, model: ModelInfo, batch: Sequence[Event]) -> None:
         """Take a batch of one choice's events."""

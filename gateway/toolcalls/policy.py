@@ -66,7 +66,8 @@ class ToolCallPolicy:
 
     def of(self, key: str, asked: Mode | None) -> CallHandling:
         """Return what holds for a request of the key's owner who asks for a mode, or for none."""
-        return replace(self.handling, mode=asked or self.by_key.get(key, self.handling.mode))
+        mode = asked or self.by_key.get(key, self.handling.mode)
+        return self.handling if mode is self.handling.mode else replace(self.handling, mode=mode)
 
 
 def parse_modes(text: str) -> dict[str, Mode]:

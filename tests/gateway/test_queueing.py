@@ -186,6 +186,7 @@ async def test_a_running_answer_may_end_within_the_limit() -> None:
         client = Client(gateway, STREAMED)
         assert await client.status() == 200
         draining = asyncio.create_task(gateway.drain(3600))
+        await asyncio.sleep(0)
         async with client_of(gateway) as late:
             assert (await late.post(CHAT, json=PLAIN)).status_code == 503
         assert not draining.done()
