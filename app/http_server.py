@@ -72,6 +72,7 @@ async def serving(application: ASGIApp, listener: socket.socket) -> AsyncIterato
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # nobody asks for a client's address
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=FORCED_CLOSE_SECONDS,
     )

@@ -176,6 +176,8 @@ class Answer:
         passed: list[Event] = []
         for event in batch:
             match event:
+                case TextDelta():
+                    self._has_said = True
                 case PromptRead() if self._has_begun:
                     continue
                 case ReasoningDelta(text):
@@ -183,18 +185,16 @@ class Answer:
                         self._breaks_thought = False
                         passed.append(THOUGHT_BREAK)
                     self._thought.append(text)
-                case TextDelta():
-                    self._has_said = True
                 case ToolCall(call_id):
                     self._has_said = True
                     if self._remember is not None and self._thought:
                         self._remember(call_id, "".join(self._thought))
             passed.append(event)
-        self._has_begun = self._has_begun or bool(passed)
-        if all(isinstance(event, PromptRead) for event in passed):
+            self._has_begun = True
+        if not (self._has_said or self._thought):
             self._beginning += passed
             return []
-        return self._begun(passed)
+        return self._begun(passed) if self._beginning else passed
 
     def _begun(self, batch: list[Event]) -> list[Event]:
         beginning, self._beginning = self._beginning, []

@@ -75,10 +75,9 @@ class ChatStreamRenderer:
     def render(self, batch: Sequence[events.Event], choice: int = 0) -> bytes:
         """Write a batch of events."""
         if choice not in self._choices:
-            self._choices[choice] = _ChoiceRenderer(choice, self._opening, self._closing, self._top_logprobs)
-        self._usages += [event for event in batch if isinstance(event, events.Usage)]
-        if not self._show_thought:
-            batch = [event for event in batch if not isinstance(event, events.ReasoningDelta)]
+            self._choices[choice] = _ChoiceRenderer(
+                choice, self._opening, self._closing, self._usages, self._top_logprobs, show_thought=self._show_thought
+            )
         return self._choices[choice].render(batch)
 
     def end(self) -> bytes:
@@ -96,7 +95,18 @@ class ChatStreamRenderer:
 class _ChoiceRenderer:
     """Writes the chunks of one choice."""
 
-    def __init__(self, index: int, opening: bytes, closing: bytes, top_logprobs: int) -> None:
+    def __init__(
+        self,
+        index: int,
+        opening: bytes,
+        closing: bytes,
+        usages: list[events.Usage],
+        top_logprobs: int,
+        *,
+        show_thought: bool,
+    ) -> None:
+        self._usages = usages
+        self._show_thought = show_thought
         self._top_logprobs = top_logprobs
         self._closing = closing
         self._delta_opening = opening + b',"choices":[{"index":%d,"delta":' % index
@@ -107,10 +117,11 @@ class _ChoiceRenderer:
         self._calls = 0
 
     def render(self, batch: Sequence[events.Event]) -> bytes:
-        written = [] if self._started else [self._chunk({"role": "assistant", "content": ""})]
+        written = b"".join(map(self._event, batch))
+        if self._started:
+            return written
         self._started = True
-        written += [self._event(event) for event in batch]
-        return b"".join(written)
+        return self._chunk({"role": "assistant", "content": ""}) + written
 
     def _event(self, event: events.Event) -> bytes:
         match event:
@@ -119,15 +130,18 @@ class _ChoiceRenderer:
             case events.TextDelta(text, logprobs):
                 return self._chunk({"content": text}, logprobs=logprobs_object(logprobs or (), self._top_logprobs))
             case events.ReasoningDelta(text):
-                return self._chunk({"reasoning_content": text})
+                return self._chunk({"reasoning_content": text}) if self._show_thought else b""
             case events.ToolCall():
                 call = {"index": self._calls, **tool_call_object(event)}
                 self._calls += 1
                 return self._chunk({"tool_calls": [call]})
             case events.Finish(reason):
                 return self._chunk({}, finish_reason=reason)
-            case events.PromptRead() | events.Usage():
-                return b""
+            case events.Usage():
+                self._usages.append(event)
+            case events.PromptRead():
+                pass
+        return b""
 
     def _chunk(
         self, delta: dict[str, Any], *, logprobs: dict[str, Any] | None = None, finish_reason: str | None = None

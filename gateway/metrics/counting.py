@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gateway.errors import Unauthorized
 from gateway.observation.summary import seconds_by_part, tokens_by_kind
 
 if TYPE_CHECKING:
+    from prometheus_client.metrics import MetricWrapperBase
+
     from gateway.metrics.series import Series
     from gateway.observation.record import RequestRecord
+
+Metric = TypeVar("Metric", bound="MetricWrapperBase")
 
 GATE: Final = "gate"
 """The route of what was turned away before it had one."""
@@ -23,16 +27,24 @@ class Counting:
 
     def __init__(self, series: Series) -> None:
         self._series = series
+        self._children: dict[tuple[object, ...], Any] = {}
+
+    def _of(self, metric: Metric, *labels: str) -> Metric:
+        """Return a metric's child. The library takes a lock and longer for it, and a request needs a dozen."""
+        child: Metric | None = self._children.get((metric, *labels))
+        if child is None:
+            child = self._children[metric, *labels] = metric.labels(*labels)
+        return child
 
     def finished(self, record: RequestRecord) -> None:
         """Count a request."""
         series = self._series
         labels = (record.dialect, record.route or GATE, record.key, record.model, record.outcome)
-        series.requests.labels(*labels).inc()
+        self._of(series.requests, *labels).inc()
         if isinstance(record.error, Unauthorized):
-            series.auth_failures.labels(record.error.reason).inc()
+            self._of(series.auth_failures, record.error.reason).inc()
         for kind in record.failures:
-            series.upstream_errors.labels(kind).inc()
+            self._of(series.upstream_errors, kind).inc()
         if record.key:  # times of those who may not come in say nothing of us
             self._count_times(record)
             self._count_tokens(record)
@@ -41,28 +53,28 @@ class Counting:
     def _count_times(self, record: RequestRecord) -> None:
         exemplar = _exemplar(record)
         for part, seconds in seconds_by_part(record).items():
-            self._series.seconds[part].labels(record.route, record.model).observe(seconds, exemplar)
+            self._of(self._series.seconds[part], record.route, record.model).observe(seconds, exemplar)
 
     def _count_tokens(self, record: RequestRecord) -> None:
         series = self._series
         if record.begun is None:
             return
         for kind, tokens in tokens_by_kind(record).items():
-            series.tokens.labels(record.key, record.model, kind).inc(tokens)
+            self._of(series.tokens, record.key, record.model, kind).inc(tokens)
         if record.thinking is not None:
-            series.thinking.labels(record.model, "on" if record.thinking.enabled else "off").inc()
-            series.budget_hits.labels(record.model).inc(record.budget_hit)
+            self._of(series.thinking, record.model, "on" if record.thinking.enabled else "off").inc()
+            self._of(series.budget_hits, record.model).inc(record.budget_hit)
 
     def _count_calls(self, record: RequestRecord) -> None:
         series, report, labels = self._series, record.calls, (record.route, record.model)
         for outcome, count in report.outcomes.items():
-            series.tool_calls.labels(*labels, outcome.value).inc(count)
+            self._of(series.tool_calls, *labels, outcome.value).inc(count)
         for rule, count in report.rules.items():
-            series.tool_call_rules.labels(rule.value).inc(count)
+            self._of(series.tool_call_rules, rule.value).inc(count)
         if report.asked_again:
-            series.tool_call_repairs.labels(*labels).inc(report.asked_again)
+            self._of(series.tool_call_repairs, *labels).inc(report.asked_again)
         if report.outcomes.total():
-            series.tool_call_attempts.labels(*labels).observe(1 + report.asked_again)
+            self._of(series.tool_call_attempts, *labels).observe(1 + report.asked_again)
 
 
 def _exemplar(record: RequestRecord) -> dict[str, str] | None:

@@ -68,7 +68,7 @@ class History:
         if record.key:  # whoever knocks without one drives nobody out
             self.last.appendleft(_past(record))
         self.outcomes[record.outcome] += 1
-        self.tool_calls += record.calls.outcomes
+        self.tool_calls.update(record.calls.outcomes)
         self.asked_again += record.calls.asked_again
 
 

@@ -29,11 +29,12 @@ class RequestLog:
         """Write a request's line; as a warning where we or the model server are to blame."""
         level = logging.WARNING if record.status >= SERVER_ERROR else logging.INFO
         if logger.isEnabledFor(level):
-            logger.log(level, "%s", _sentence(record), extra={"fields": _fields(record)})
+            seconds, tokens = seconds_by_part(record), tokens_by_kind(record)
+            fields = _fields(record, seconds, tokens)
+            logger.log(level, "%s", _sentence(record, seconds, tokens), extra={"fields": fields})
 
 
-def _sentence(record: RequestRecord) -> str:
-    seconds, tokens = seconds_by_part(record), tokens_by_kind(record)
+def _sentence(record: RequestRecord, seconds: dict[str, float], tokens: dict[str, int]) -> str:
     words = [f"{record.id} {record.key or '-'} {record.route or '-'}: {record.outcome} {record.status}"]
     if record.error is not None and record.error.code:
         words.append(record.error.code)
@@ -45,7 +46,7 @@ def _sentence(record: RequestRecord) -> str:
     return "; ".join(words)
 
 
-def _fields(record: RequestRecord) -> dict[str, Any]:
+def _fields(record: RequestRecord, seconds: dict[str, float], tokens: dict[str, int]) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "request_id": record.id,
         "key": record.key,
@@ -54,7 +55,7 @@ def _fields(record: RequestRecord) -> dict[str, Any]:
         "model": record.model,
         "outcome": record.outcome,
         "status": record.status,
-        "seconds": {name: round(spent, 4) for name, spent in seconds_by_part(record).items()},
+        "seconds": {name: round(spent, 4) for name, spent in seconds.items()},
     }
     if record.passed_on is not None:
         fields["trace_id"] = record.passed_on.split("-")[1]
@@ -63,7 +64,7 @@ def _fields(record: RequestRecord) -> dict[str, Any]:
     if record.failures:
         fields["upstream_errors"] = record.failures
     if record.thinking is not None:
-        fields |= _generation(record)
+        fields |= _generation(record, tokens)
     if record.content is not None:
         fields["content"] = record.content.fields()
     return fields
@@ -80,7 +81,7 @@ def _error(record: RequestRecord) -> dict[str, Any]:
     return told
 
 
-def _generation(record: RequestRecord) -> dict[str, Any]:
+def _generation(record: RequestRecord, tokens: dict[str, int]) -> dict[str, Any]:
     thinking = record.thinking is not None and record.thinking.enabled
     return {
         "stream": record.stream,
@@ -89,7 +90,7 @@ def _generation(record: RequestRecord) -> dict[str, Any]:
         "tools": record.tools,
         "thinking": "on" if thinking else "off",
         "budget_hit": record.budget_hit,
-        "tokens": tokens_by_kind(record),
+        "tokens": tokens,
         "pieces": record.pieces,
         "attempts": len(record.attempts),
         "repairs": record.calls.asked_again,

@@ -102,7 +102,7 @@ class StreamWriter:
         self._keeping: asyncio.Task[None] | None = None  # the last keep-alive
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
-        self._since = self._now()  # when the piece that is being sent was begun, or else the last one taken
+        self._since = self._now()  # when the last piece was begun
 
     async def __aenter__(self) -> Self:
         """Send keep-alives, and give a client up that takes nothing, until the context ends."""
@@ -129,13 +129,16 @@ class StreamWriter:
 
     async def write(self, choice: int, model: ModelInfo, batch: Sequence[Event]) -> None:
         """Take a batch of one choice's events."""
-        async with self._sending:
+        await self._sending.acquire()
+        try:
             if self._renderer is None:
                 self._renderer = self._parsed.stream_renderer(_head(model))
                 if self._started and (comment := self._cold_start.comment()):
                     await self._put(comment)
             if piece := self._renderer.render(batch, choice):
                 await self._put(piece)
+        finally:
+            self._sending.release()
 
     def restart(self, choice: int) -> None:
         """Refuse: what was sent cannot be taken back."""
@@ -180,9 +183,9 @@ class StreamWriter:
 
     async def _put(self, piece: bytes) -> None:
         self._since = self._now()
-        await self._start()
+        if not self._started:
+            await self._start()
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-        self._since = self._now()
 
     async def _put_last(self, piece: bytes) -> None:
         """Send the last piece. Nobody watches any more, but the slot is free already.
@@ -193,7 +196,8 @@ class StreamWriter:
         patience = asyncio.timeout(CLIENT_STALL_SECONDS)
         try:
             async with patience:
-                await self._start()
+                if not self._started:
+                    await self._start()
                 await asgi.finish(self._send, piece)
         except TimeoutError:
             if patience.expired():
@@ -201,10 +205,9 @@ class StreamWriter:
             raise
 
     async def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            headers = [*STREAM_HEADERS, *self._headers, *self._cold_start.header()]
-            await asgi.start(self._send, 200, asgi.EVENT_STREAM, headers)
+        self._started = True
+        headers = [*STREAM_HEADERS, *self._headers, *self._cold_start.header()]
+        await asgi.start(self._send, 200, asgi.EVENT_STREAM, headers)
 
 
 class BodyWriter:

@@ -40,7 +40,7 @@ class ChatStream:
         """
         decoder = SSEDecoder()
         last: UpstreamEvent | None = None
-        async for data in self._exchange.chunks():
+        while data := await self._exchange.receive():
             batch: list[UpstreamEvent] = []
             try:
                 done = self._decode(decoder, data, batch)

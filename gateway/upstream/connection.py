@@ -15,8 +15,6 @@ import httptools
 from gateway.errors import UpstreamDisconnected, UpstreamFailed, UpstreamSilent, UpstreamUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from gateway.errors import GatewayError
     from gateway.upstream.target import Target
 
@@ -62,26 +60,27 @@ class Exchange(asyncio.Protocol):
             self._raise_error()
             await self._wait()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes: each item is all that has arrived since the last.
+    async def receive(self) -> bytes:
+        """Wait for more of the body, and return all that has arrived since the last time: nothing at its end.
 
         Raises:
             UpstreamDisconnected: It broke off before its end.
             UpstreamSilent: Nothing came for `silence_seconds`, not even a keep-alive comment.
             UpstreamFailed: It is not HTTP.
         """
-        while True:
-            self._raise_error()
-            if self._chunks:
-                yield self._take()
-            elif self._complete:
-                return
-            else:
-                await self._wait()
+        while not self._chunks:
+            self._raise_error()  # what came before the failure is delivered first
+            if self._complete:
+                return b""
+            await self._wait()
+        return self._take()
 
     async def read(self) -> bytes:
         """Return the whole body."""
-        return b"".join([chunk async for chunk in self.chunks()])
+        chunks: list[bytes] = []
+        while chunk := await self.receive():
+            chunks.append(chunk)
+        return b"".join(chunks)
 
     def close(self) -> None:
         """Close the connection, which also cancels the generation behind it."""
@@ -179,7 +178,7 @@ class Exchange(asyncio.Protocol):
         self._error = self._error or error
 
     def _raise_error(self) -> None:
-        if self._error is not None and not self._chunks:  # what came before the failure is delivered first
+        if self._error is not None:
             raise self._error
 
 

@@ -94,12 +94,10 @@ async def test_all_that_has_arrived_is_taken_at_once() -> None:
     exchange, _ = connected()
     exchange.data_received(HEAD + chunked(b"a", b"b"))
     exchange.data_received(chunked(b"c"))
-    chunks = exchange.chunks()
-    assert await anext(chunks) == b"abc"
+    assert await exchange.receive() == b"abc"
     exchange.data_received(chunked(b"d") + b"0\r\n\r\n")
-    assert await anext(chunks) == b"d"
-    with pytest.raises(StopAsyncIteration):
-        await anext(chunks)
+    assert await exchange.receive() == b"d"
+    assert await exchange.receive() == b""
 
 
 @scenario
@@ -122,20 +120,18 @@ async def test_what_came_before_a_break_is_delivered_and_then_the_break(broken: 
     exchange, _ = connected()
     exchange.data_received(broken)
     exchange.connection_lost(ConnectionResetError())
-    chunks = exchange.chunks()
-    assert await anext(chunks) == b"abc"
+    assert await exchange.receive() == b"abc"
     with pytest.raises(UpstreamDisconnected):
-        await anext(chunks)
+        await exchange.receive()
 
 
 @scenario
 async def test_what_came_before_garbage_is_delivered_and_then_the_failure() -> None:
     exchange, _ = connected()
     exchange.data_received(HEAD + chunked(b"abc") + b"this is no chunk\r\n")
-    chunks = exchange.chunks()
-    assert await anext(chunks) == b"abc"
+    assert await exchange.receive() == b"abc"
     with pytest.raises(UpstreamFailed, match="not HTTP"):
-        await anext(chunks)
+        await exchange.receive()
 
 
 @pytest.mark.parametrize("came", [b"", b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r\nContent-Le"])
@@ -153,7 +149,6 @@ async def test_a_connection_closed_within_the_headers_can_be_tried_again(came: b
 async def test_reading_stops_above_the_high_water_mark_until_the_reader_has_caught_up() -> None:
     exchange, transport = connected()
     exchange.data_received(HEAD)
-    chunks = exchange.chunks()
     piece = bytes(1 << 16)
     for _ in range(connection.HIGH_WATER // len(piece)):
         exchange.data_received(chunked(piece))
@@ -161,10 +156,10 @@ async def test_reading_stops_above_the_high_water_mark_until_the_reader_has_caug
     exchange.data_received(chunked(b"x"))
     exchange.data_received(chunked(b"what was under way already"))
     assert transport.log == ["pause"]
-    assert len(await anext(chunks)) > connection.HIGH_WATER
+    assert len(await exchange.receive()) > connection.HIGH_WATER
     assert transport.log == ["pause", "resume"]
     exchange.data_received(chunked(b"y"))
-    assert await anext(chunks) == b"y"
+    assert await exchange.receive() == b"y"
     assert transport.log == ["pause", "resume"]
 
 
@@ -249,11 +244,10 @@ async def test_silence_ends_the_wait_for_more() -> None:
     never = asyncio.Event()
     async with FakeUpstream(default=answer(b"abc", never)).listening() as upstream:
         exchange = await post(upstream.target, PATH, b"{}", silence_seconds=5)
-        chunks = exchange.chunks()
-        assert await anext(chunks) == b"abc"
+        assert await exchange.receive() == b"abc"
         exchange._silence_seconds = 0.02
         with pytest.raises(UpstreamSilent):
-            await anext(chunks)
+            await exchange.receive()
         exchange.close()
 
 

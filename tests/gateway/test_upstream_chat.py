@@ -31,8 +31,6 @@ from gateway.upstream.chat import ChatStream, open_chat
 from gateway.upstream.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from gateway.events import UpstreamEvent
     from gateway.upstream.connection import Exchange
 
@@ -44,11 +42,10 @@ class Pieces:
     """An exchange whose body comes in given pieces."""
 
     def __init__(self, *pieces: bytes) -> None:
-        self._pieces = pieces
+        self._pieces = iter(piece for piece in pieces if piece)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
-            yield piece
+    async def receive(self) -> bytes:
+        return next(self._pieces, b"")
 
 
 def stream_of(*pieces: bytes) -> ChatStream:
