@@ -29,6 +29,7 @@ SMALL = 64
 """Held text of up to so many characters is looked at again with each piece; longer, when it has grown by half."""
 
 _STARTS = (MARKED, TAGGED, BARE)
+_FIRSTS = tuple({start[0] for start in _STARTS})
 LONGEST_START = max(map(len, _STARTS))
 _START = re.compile("|".join(map(re.escape, _STARTS)))
 _BEGUN = re.compile(
@@ -95,6 +96,8 @@ class TextHold:
         """Pass over the held text up to where a call may begin, or to its end, and return where that is."""
         if self._place.at_beginning and self._heads and self._held:
             return at
+        if not any(first in self._held for first in _FIRSTS):
+            return self._go(at, len(self._held))  # as in most pieces
         while found := _START.search(self._held, at) or _BEGUN.search(self._held, at):
             at = self._go(at, found.start())
             if self._place.allows_call(bare=self._held[at] == BARE[0]):
@@ -152,6 +155,9 @@ class _Place:
         if not text:
             return
         self.at_beginning = False
+        if not self._ticks and "\n" not in text and "`" not in text:
+            self._blank_line = self._blank_line and text.isspace()
+            return
         last = text.rsplit("\n", 1)
         self._blank_line = not last[-1].strip() and (len(last) > 1 or self._blank_line)
         for run in re.finditer("`+|[^`]+", text):

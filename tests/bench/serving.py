@@ -83,16 +83,20 @@ class Bench:
 
     async def first_tokens(self, most: int, streams: Sequence[int]) -> None:
         """Ask the first two sides, who share a server, what it has in its cache: what differs is the gateway."""
-        for number in streams:
-            for round_ in range(-1, most):  # the first one fills the cache
-                for side in (self._sides[:2], self._sides[1::-1])[round_ % 2]:
+        direct, through = self._sides[:2]
+        for round_ in range(-1, most):  # the first one fills the cache
+            for number in streams:
+                firsts: dict[str, float] = {}
+                for side in ((direct, through), (through, direct))[round_ % 2]:
                     if self.is_over:
                         return
                     asked = body(PROMPT_WORDS, FEW_TOKENS, "again", **side.fields)
                     readings = await read_together(side.server, [asked] * number)
-                    if round_ >= 0:
-                        first = statistics.median(reading.first_ms for reading in readings)
-                        self._note(side, "first token of a known prompt, ms", number, first)
+                    firsts[side.name] = statistics.mean(reading.first_ms for reading in readings)
+                if round_ >= 0:
+                    for side in (direct, through):
+                        self._note(side, "first token of a known prompt, ms", number, firsts[side.name])
+                    self._note(through, "added to it, ms", number, firsts[through.name] - firsts[direct.name])
 
     async def sustained(self, streams: int, seconds: float) -> None:
         """Ask without a pause, for answers of many lengths: what comes and goes disturbs those who stay."""
@@ -189,6 +193,7 @@ def read_args() -> argparse.Namespace:
     parser.add_argument("--streams", default="1,4")
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pairs", type=int, help="nothing but first tokens, so often direct and through the gateway")
     parser.add_argument("--long-words", type=int, default=600, help="the long prompt")
     parser.add_argument("--busy-seconds", type=float, default=8)
     parser.add_argument("--check-sampling", action="store_true", help="compare greedy answers of CPU and GPU samplers")
@@ -203,7 +208,7 @@ def start(args: argparse.Namespace, stack: contextlib.ExitStack) -> list[Side]:
     bare = stack.enter_context(machine.bare("stock", shlex.split(args.stock)))
     through = stack.enter_context(machine.gateway("stock, through warmgate", bare))
     sides = [Side("stock", bare, UNGUARDED), Side("stock, through warmgate", through)]
-    for number, more in enumerate(["", *args.other]):
+    for number, more in enumerate([] if args.pairs else ["", *args.other]):
         name = f"profile {more}".strip()
         overrides = [*args.overrides, *more.split()]
         served = stack.enter_context(machine.serving(f"profile-{number}", args.profile, overrides))
@@ -214,6 +219,9 @@ def start(args: argparse.Namespace, stack: contextlib.ExitStack) -> list[Side]:
 async def measure(bench: Bench, args: argparse.Namespace) -> None:
     """Do all that is to be measured, what matters most first."""
     streams = [int(number) for number in args.streams.split(",")]
+    if args.pairs:
+        await bench.first_tokens(args.pairs, streams)
+        return
     await bench.rounds(1, streams[:2])
     bench.samples.clear()  # the first answers of a server are slow
     await bench.rounds(args.rounds // 2 or 1, streams)
