@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.garbage import spare_answers
 from app.gateway_config import gateway_config
 from app.http_server import bind, serving
 from app.keys import resolve_keys
@@ -95,6 +96,7 @@ class Container:
         telemetry.start(gateway.registry)
         self._telemetry = telemetry
         self._application = Supervised(gateway, supervisor, self._settings.drain_seconds)
+        spare_answers()
 
     def application(self) -> Supervised:
         """Return the ASGI application that `resume` has made."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from typing import TYPE_CHECKING, TypeVar
 
 import uvloop
@@ -22,7 +21,6 @@ def run(work: Coroutine[object, object, T]) -> T:
     Raises:
         CommandFailure: It did, by itself or out of a task group.
     """
-    gc.freeze()  # what is imported stays: no collection has to go through it while answers wait
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(work)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from app.failure import CommandFailure
+from app.garbage import spare_answers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -77,6 +78,7 @@ async def serving(application: ASGIApp, listener: socket.socket) -> AsyncIterato
         timeout_graceful_shutdown=FORCED_CLOSE_SECONDS,
     )
     server = _Server(config)
+    spare_answers()
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield

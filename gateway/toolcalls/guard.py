@@ -42,6 +42,8 @@ class CallReport:
 
     def add(self, other: CallReport) -> None:
         """Add what became of another answer's calls."""
+        if not (other.outcomes or other.asked_again):
+            return  # as for most answers
         self.outcomes += other.outcomes
         self.rules += other.rules
         self.asked_again += other.asked_again
@@ -60,6 +62,8 @@ class CallReport:
     @property
     def worst(self) -> Outcome | None:
         """The worst that became of a call, or None if there was none."""
+        if not self.outcomes:
+            return None
         return next((outcome for outcome in reversed(Outcome) if self.outcomes[outcome]), None)
 
     def summary(self) -> str:

@@ -33,6 +33,7 @@ KEY: Final = "sk-bench-4d1f0c"
 MODEL: Final = "fast"
 DIRECT: Final = "direct"
 START_SECONDS: Final = 60.0
+PAUSE_SECONDS: Final = 0.005
 
 TOOLS: Final = [
     {
@@ -66,7 +67,11 @@ class Contender:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     def question(self, tokens: int, pace: int) -> Question:
-        """Return a request for so many pieces, so many a second; 0 for as fast as they are taken."""
+        """Return a request for so many pieces, so many a second; 0 for as fast as they are taken.
+
+        At a pace the next request comes a little after the answer's end, as over a network: what a contender does
+        with an answer that is over is not what the next one's first piece is to be measured with.
+        """
         prompt = f"tokens={tokens} pace={pace}"
         said = {"input": prompt} if "responses" in self.path else {"messages": [{"role": "user", "content": prompt}]}
         body = json.dumps({"model": MODEL, "stream": True, **said, **self.fields}).encode()
@@ -74,7 +79,9 @@ class Contender:
             f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        return Question("127.0.0.1", self.port, head.encode() + body, tokens, keeps=self.name != DIRECT)
+        pause = PAUSE_SECONDS if pace else 0.0
+        keeps = self.name != DIRECT
+        return Question("127.0.0.1", self.port, head.encode() + body, tokens, keeps=keeps, pause=pause)
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of all its processes and threads, more exactly than by the clock's ticks."""

@@ -34,6 +34,7 @@ class Question:
         request: The request, head and body.
         tokens: So many pieces make a whole answer.
         keeps: Whether the connection is used again. llama-server's is not: it closes it behind our back.
+        pause: So many seconds after an answer's end the next is asked for.
     """
 
     host: str
@@ -41,6 +42,7 @@ class Question:
     request: bytes
     tokens: int
     keeps: bool
+    pause: float = 0.0
 
 
 @dataclass(slots=True)
@@ -143,6 +145,7 @@ async def _ask_on(question: Question, readings: Readings, wait: float) -> None:
                 stream = await _connect(question, readings)
             if await stream.ask():
                 readings.answers += 1
+                await asyncio.sleep(question.pause)
             else:
                 readings.lost += 1
                 await asyncio.sleep(PAUSE_SECONDS)
