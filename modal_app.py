@@ -166,11 +166,13 @@ def download_model(profile: str = deployment.profile) -> None:
     models.commit()
 
 
-@tools.function(image=with_program(toolchain), volumes={BINARIES: binaries}, cpu=COMPILERS, timeout=60 * MINUTES)
-def build_llama_server() -> None:
-    """Compile llama-server into its Volume, for deployments with WARMGATE_ENGINE=volume."""
-    compile_engine(recipe, Path(BINARIES), COMPILERS)
-    binaries.commit()
+if deployment.engine == "volume":
+
+    @tools.function(image=with_program(toolchain), volumes={BINARIES: binaries}, cpu=COMPILERS, timeout=60 * MINUTES)
+    def build_llama_server() -> None:
+        """Compile llama-server into its Volume."""
+        compile_engine(recipe, Path(BINARIES), COMPILERS)
+        binaries.commit()
 
 
 @tools.local_entrypoint()

@@ -106,6 +106,7 @@ def test_it_makes_one_key_brings_the_model_and_deploys_the_class(modal: FakeModa
     assert deployments(modal) == [("warmgate", {"Warmgate": "cs-1"})]
     in_order = list(modal.asked)
     assert in_order.index("FunctionGetOutputs") < in_order.index("ClassCreate")
+    assert {volume.deployment_name for volume in modal.asked["VolumeGetOrCreate"]} == {"model-cache"}
     switches = modal.asked["ImageGetOrCreate"][-1].image.dockerfile_commands
     assert f"ENV WARMGATE_PROFILE={profile}" in switches
 
