@@ -185,20 +185,20 @@ class Stage:
 
     def plain_proxy(self, upstream: Upstream) -> Iterator[Contender]:
         """Start the plain proxy."""
+        yield self._on_uvicorn("FastAPI + httpx", "plain_proxy", upstream)
+
+    def bare_proxy(self, upstream: Upstream) -> Iterator[Contender]:
+        """Start the proxy that does nothing."""
+        yield self._on_uvicorn("bare ASGI", "bare_proxy", upstream, "--lifespan", "off")
+
+    def _on_uvicorn(self, name: str, module: str, upstream: Upstream, *flags: str) -> Contender:
         port = free_port()
-        argv: list[str | Path] = [
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--no-access-log",
-            "--app-dir",
-            Path(__file__).parent,
-        ]
-        env = {"UPSTREAM": f"http://127.0.0.1:{upstream.port}", "KEY": KEY}
-        process = self.start("plain_proxy", BIN / "uvicorn", "plain_proxy:app", *argv, **env)
-        _wait_http(port, "the plain proxy")
-        yield Contender("FastAPI + httpx", port, process)
+        argv: list[str | Path] = ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", *flags]
+        argv += ["--app-dir", Path(__file__).parent]
+        env = {"UPSTREAM": f"http://127.0.0.1:{upstream.port}", "KEY": KEY, "PYTHONPATH": str(ROOT)}
+        process = self.start(module, BIN / "uvicorn", f"{module}:app", *argv, **env)
+        _wait_http(port, name)
+        return Contender(name, port, process)
 
     def warmgate(self, upstream: Upstream) -> Iterator[Contender]:
         """Start warmgate, before both sockets, with all that it does by default."""
@@ -226,6 +226,7 @@ def contenders(only: Sequence[str] = ()) -> Iterator[Sequence[Contender]]:
         starts = {
             "nginx": stage.nginx,
             "warmgate": stage.warmgate,
+            "bare ASGI": stage.bare_proxy,
             "FastAPI + httpx": stage.plain_proxy,
             "LiteLLM": stage.litellm,
         }

@@ -1,0 +1,36 @@
+"""What a proxy on uvicorn costs at least: raw ASGI and the gateway's own connection upstream, and nothing is looked at.
+
+A contender of `overhead.py`, run by uvicorn: what warmgate takes beyond it is what warmgate does.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gateway.upstream import connection
+from gateway.upstream.target import Target
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+SILENCE_SECONDS = 60.0
+
+target = Target.parse(os.environ["UPSTREAM"])
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    exchange = await connection.post(target, scope["path"].encode(), body, silence_seconds=SILENCE_SECONDS)
+    try:
+        await exchange.started()
+        headers = [(b"content-type", exchange.headers[b"content-type"])]
+        await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
+        while piece := await exchange.receive():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        exchange.close()
