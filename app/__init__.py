@@ -34,6 +34,7 @@ Running it:
     http_server     uvicorn, with the order of shutting down in our hands
     telemetry/      what is sent out: traces, and metrics that are pushed
     event_loop      the loop that all of it runs on
+    garbage         the collector of reference cycles, kept from stopping answers
     doctor          everything that must be right before a start
 
 Running it on Modal:
