@@ -65,6 +65,7 @@ class Container:
             StillOpen: A connection stays open, which no snapshot may hold.
         """
         _rehearse(self._settings)
+        spare_answers()
         if self._settings.snapshot == "gpu":
             self._server = _Server(self._settings)
             self._server.lifecycle.prepare()
@@ -96,7 +97,6 @@ class Container:
         telemetry.start(gateway.registry)
         self._telemetry = telemetry
         self._application = Supervised(gateway, supervisor, self._settings.drain_seconds)
-        spare_answers()
 
     def application(self) -> Supervised:
         """Return the ASGI application that `resume` has made."""

@@ -14,7 +14,7 @@ MOST_NEW: Final = 50_000
 
 
 def spare_answers() -> None:
-    """Leave out all that is alive now, which stays, and look at the rest seldom. To be called when all is set up."""
+    """Leave out all that is alive now, which stays, and look at the rest seldom. To be called when all is imported."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(MOST_NEW)

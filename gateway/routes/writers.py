@@ -100,6 +100,7 @@ class StreamWriter:
         self._sending = asyncio.Lock()  # whole pieces, one after the other
         self._patience = asyncio.timeout(None)
         self._keeping: asyncio.Task[None] | None = None  # the last keep-alive
+        self._timer: asyncio.TimerHandle | None = None  # to the next look at the clock
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
         self._since = self._now()  # when the last piece was begun
@@ -121,7 +122,8 @@ class StreamWriter:
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait({self._keeping})
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         try:
             await self._patience.__aexit__(kind, error, trace)
         except TimeoutError:

@@ -1,7 +1,8 @@
 """What can stand between a client and llama-server, each started as it is meant to be used, one process wide.
 
-All check a bearer key, and each streamed answer takes a connection of its own to the upstream, because llama-server
-closes it afterwards.
+Each streamed answer takes a connection of its own to the upstream, because llama-server closes it afterwards. All but
+the bare proxy check a bearer key. Contenders have the last core to themselves, upstream and client the others: where
+they share one they wait for each other, and the busiest waits longest.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -238,10 +240,24 @@ def contenders(only: Sequence[str] = ()) -> Iterator[Sequence[Contender]]:
                 if not only or any(each.startswith(name) or name.startswith(each) for each in only)
                 for contender in start(upstream)
             ]
+            _apart(upstream.process, started)
             chosen = [each for each in started if not only or each.name.startswith(tuple(only))]
             yield [Contender(DIRECT, upstream.port, upstream.process), *chosen]
         finally:
             stage.end()
+
+
+def _apart(upstream: psutil.Process, started: Sequence[Contender]) -> None:
+    """Give the last core to the contenders, and the others to the upstream and to us."""
+    *others, last = sorted(os.sched_getaffinity(0))
+    if not others:
+        return
+    for contender in started:
+        for process in (contender.process, *contender.process.children(recursive=True)):
+            for thread in process.threads():
+                os.sched_setaffinity(thread.id, {last})
+    for process in (upstream, psutil.Process()):
+        os.sched_setaffinity(process.pid, others)
 
 
 def free_port() -> int:
