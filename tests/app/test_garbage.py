@@ -38,7 +38,7 @@ def test_cycles_made_later_are_found_without_being_asked_for() -> None:
     node.other = node
     gone = weakref.ref(node)
     del node
-    fill = []
+    fill: list[list[object]] = []
     while gone() is not None and len(fill) <= 2 * MOST_NEW:
-        fill.append([fill])
+        fill.append([])
     assert gone() is None
