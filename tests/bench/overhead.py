@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from bench.contenders import Contender
 
 SLOW: Final = "LiteLLM"
-"""Gets one round: it needs seconds to answer what others answer in milliseconds, and a second round says the same."""
+"""Gets one round at many streams: it needs seconds to answer what others answer in milliseconds."""
+
+FEW_STREAMS: Final = 4
 
 SETTLE_SECONDS: Final = 10.0
 IDLE: Final = 0.05
@@ -89,7 +91,8 @@ def plan(playing: Sequence[Contender], levels: Sequence[Level], rounds: int) -> 
     turn = 0
     for number in range(rounds):
         for level in levels:
-            present = [contender for contender in playing if number == 0 or contender.name != SLOW]
+            few = number == 0 or level.streams <= FEW_STREAMS
+            present = [contender for contender in playing if few or contender.name != SLOW]
             turn += 1
             at = turn % len(present)
             yield from ((contender, level) for contender in present[at:] + present[:at])
