@@ -67,6 +67,7 @@ class Contender:
     process: psutil.Process
     path: str = "/v1/chat/completions"
     fields: Mapping[str, Any] = field(default_factory=dict)
+    _spent: dict[str, int] = field(default_factory=dict)  # nanoseconds by thread
 
     def question(self, tokens: int, pace: int) -> Question:
         """Return a request for so many pieces, so many a second; 0 for as fast as they are taken.
@@ -87,12 +88,11 @@ class Contender:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of all its processes and threads, more exactly than by the clock's ticks."""
-        nanoseconds = 0
         for process in [self.process, *self.process.children(recursive=True)]:
             for schedstat in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                    nanoseconds += int(schedstat.read_text().split()[0])
-        return nanoseconds / 1e9
+                    self._spent[schedstat.parent.name] = int(schedstat.read_text().split()[0])
+        return sum(self._spent.values()) / 1e9  # of those that have ended, too
 
     def memory_mib(self) -> float:
         """Return what its processes hold in memory; pages that they share count in each."""
