@@ -58,6 +58,7 @@ def base_url(listener: socket.socket) -> str:
 @contextlib.asynccontextmanager
 async def listening(application: ASGIApp, listener: socket.socket) -> AsyncIterator[asyncio.Event]:
     """Answer HTTP inside the context. Yields the event that the first SIGTERM or SIGINT sets; a second one kills."""
+    spare_answers()
     with _stop_on_signal() as stop:
         async with serving(application, listener):
             yield stop
@@ -73,12 +74,10 @@ async def serving(application: ASGIApp, listener: socket.socket) -> AsyncIterato
         access_log=False,
         log_config=None,
         server_header=False,
-        proxy_headers=False,  # nobody asks for a client's address
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=FORCED_CLOSE_SECONDS,
     )
     server = _Server(config)
-    spare_answers()
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield

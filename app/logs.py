@@ -68,7 +68,6 @@ class JsonLines(Lines):
 def set_up_logging(settings: Settings) -> None:
     """Log to standard error, with uvicorn's and all other libraries' warnings among our own entries."""
     handler, as_json = _handler(settings.log_content, settings.log_format), settings.log_format == "json"
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # not written, so not found out
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("warmgate").setLevel(settings.log_level.upper())
     # At each of its own levels it writes more than one wants to read of a server that is well.

@@ -42,25 +42,17 @@ class Activity:
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:
         """Count a request while the context lasts."""
-        self.begin()
-        try:
-            yield
-        finally:
-            self.end()
-
-    def begin(self) -> None:
-        """Count a request that begins. `end` has to follow."""
         self.in_flight += 1
         self._busy.set()
         self._idle.clear()
-
-    def end(self) -> None:
-        """Count one that has ended."""
-        self.in_flight -= 1
-        if not self.in_flight:
-            self.idle_since = time.monotonic()
-            self._busy.clear()
-            self._idle.set()
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self.idle_since = time.monotonic()
+                self._busy.clear()
+                self._idle.set()
 
     async def wait_busy(self) -> None:
         """Wait until a request is under way."""

@@ -127,12 +127,10 @@ class Generator:
             if (messages := self._thoughts.recall(record.key, request.messages)) != request.messages:
                 request = replace(request, messages=messages)
             answer = Answer(request, open_stream, restartable=restartable, remember=remember, record=record)
-            try:
+            with contextlib.closing(answer):
                 await answer.begin()
                 record.begun = record.begun or time.perf_counter()
                 yield model or await self._catalog.current(), answer
-            finally:
-                answer.close()
 
     async def ask(
         self, question: Callable[[Target, float], Awaitable[T]], record: RequestRecord
@@ -182,11 +180,10 @@ class Generator:
             async with self._admission.slot(record.key, again=again), running:
                 record.admitted = record.admitted or time.perf_counter()
                 self._running.add(running)
-                self.activity.begin()
                 try:
-                    yield
+                    with self.activity.request():
+                        yield
                 finally:
-                    self.activity.end()
                     self._running.discard(running)
         except Overloaded as error:
             raise self._explained(error) from None
@@ -199,10 +196,12 @@ class Generator:
 
     def _explained(self, error: Overloaded) -> Overloaded | NotReady:
         """Say why there is no slot, where it is because those who hold them wait for the server."""
+        return error if self._readiness.report().ready else self._not_ready(error.message)
+
+    def _not_ready(self, why: str = "") -> NotReady:
         report = self._readiness.report()
-        if report.ready:
-            return error
-        return NotReady(f"The model is not ready ({report.state}). {error.message}", retry_after=report.retry_after)
+        words = f"The model is not ready ({report.state}). {why}".rstrip()
+        return NotReady(words, retry_after=report.retry_after)
 
     def _opening(
         self, request: GenerationRequest, record: RequestRecord
@@ -271,7 +270,3 @@ class Generator:
                 raise self._not_ready() from None
         if report.final:
             raise NotReady(f"The model server is not running ({report.state}).", retry_after=report.retry_after)
-
-    def _not_ready(self) -> NotReady:
-        report = self._readiness.report()
-        return NotReady(f"The model is not ready ({report.state}).", retry_after=report.retry_after)

@@ -178,7 +178,7 @@ def plan_thinking(asked: Mapping[str, Any], policy: ThinkingPolicy, *, max_token
     Raises:
         InvalidRequest: A value cannot be meant; `param` names the field.
     """
-    said = list(_read(dict(_fields(asked)))) if asked else []
+    said = list(_read(dict(_fields(asked))))
     enabled = next((one.enabled for one in said if one.enabled is not None), policy.enabled)
     budget = next((one.budget for one in said if one.budget is not None), policy.budget)
     if not enabled or budget == 0:

@@ -194,7 +194,7 @@ class Answer:
         if not (self._has_said or self._thought):
             self._beginning += passed
             return []
-        return self._begun(passed) if self._beginning else passed
+        return self._begun(passed)
 
     def _begun(self, batch: list[Event]) -> list[Event]:
         beginning, self._beginning = self._beginning, []

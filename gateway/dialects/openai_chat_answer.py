@@ -75,9 +75,10 @@ class ChatStreamRenderer:
     def render(self, batch: Sequence[events.Event], choice: int = 0) -> bytes:
         """Write a batch of events."""
         if choice not in self._choices:
-            self._choices[choice] = _ChoiceRenderer(
-                choice, self._opening, self._closing, self._usages, self._top_logprobs, show_thought=self._show_thought
-            )
+            self._choices[choice] = _ChoiceRenderer(choice, self._opening, self._closing, self._top_logprobs)
+        self._usages += [event for event in batch if isinstance(event, events.Usage)]
+        if not self._show_thought:
+            batch = [event for event in batch if not isinstance(event, events.ReasoningDelta)]
         return self._choices[choice].render(batch)
 
     def end(self) -> bytes:
@@ -95,18 +96,7 @@ class ChatStreamRenderer:
 class _ChoiceRenderer:
     """Writes the chunks of one choice."""
 
-    def __init__(
-        self,
-        index: int,
-        opening: bytes,
-        closing: bytes,
-        usages: list[events.Usage],
-        top_logprobs: int,
-        *,
-        show_thought: bool,
-    ) -> None:
-        self._usages = usages
-        self._show_thought = show_thought
+    def __init__(self, index: int, opening: bytes, closing: bytes, top_logprobs: int) -> None:
         self._top_logprobs = top_logprobs
         self._closing = closing
         self._delta_opening = opening + b',"choices":[{"index":%d,"delta":' % index
@@ -117,11 +107,10 @@ class _ChoiceRenderer:
         self._calls = 0
 
     def render(self, batch: Sequence[events.Event]) -> bytes:
-        written = b"".join(map(self._event, batch))
-        if self._started:
-            return written
+        written = [] if self._started else [self._chunk({"role": "assistant", "content": ""})]
         self._started = True
-        return self._chunk({"role": "assistant", "content": ""}) + written
+        written += [self._event(event) for event in batch]
+        return b"".join(written)
 
     def _event(self, event: events.Event) -> bytes:
         match event:
@@ -130,18 +119,15 @@ class _ChoiceRenderer:
             case events.TextDelta(text, logprobs):
                 return self._chunk({"content": text}, logprobs=logprobs_object(logprobs or (), self._top_logprobs))
             case events.ReasoningDelta(text):
-                return self._chunk({"reasoning_content": text}) if self._show_thought else b""
+                return self._chunk({"reasoning_content": text})
             case events.ToolCall():
                 call = {"index": self._calls, **tool_call_object(event)}
                 self._calls += 1
                 return self._chunk({"tool_calls": [call]})
             case events.Finish(reason):
                 return self._chunk({}, finish_reason=reason)
-            case events.Usage():
-                self._usages.append(event)
-            case events.PromptRead():
-                pass
-        return b""
+            case events.PromptRead() | events.Usage():
+                return b""
 
     def _chunk(
         self, delta: dict[str, Any], *, logprobs: dict[str, Any] | None = None, finish_reason: str | None = None

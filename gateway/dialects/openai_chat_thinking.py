@@ -50,7 +50,7 @@ _FIELDS = ThinkingFields.__struct_fields__
 
 def asked_of_thinking(body: ThinkingFields) -> dict[str, Any]:
     """Return what a body says about thinking, for `plan_thinking`."""
-    asked = {name: value for name in _FIELDS if (value := getattr(body, name)) is not None}
+    asked = {name: getattr(body, name) for name in _FIELDS}
     if body.chat_template_kwargs is not None:
         asked["chat_template_kwargs"] = msgspec.structs.asdict(body.chat_template_kwargs)
     return asked

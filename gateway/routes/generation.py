@@ -178,7 +178,7 @@ class _Exchange:
 
     async def _generate_choice(self, choice: int, parsed: ParsedRequest, writer: Writer) -> None:
         request = parsed.generation.for_choice(choice)
-        if request.call_handling is not self._handling:
+        if request.call_handling != self._handling:
             request = replace(request, call_handling=self._handling)
         async with self._engine.generator.answer(
             request, self._record, restartable=not parsed.stream, again=choice > 0

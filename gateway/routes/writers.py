@@ -131,16 +131,13 @@ class StreamWriter:
 
     async def write(self, choice: int, model: ModelInfo, batch: Sequence[Event]) -> None:
         """Take a batch of one choice's events."""
-        await self._sending.acquire()
-        try:
+        async with self._sending:
             if self._renderer is None:
                 self._renderer = self._parsed.stream_renderer(_head(model))
                 if self._started and (comment := self._cold_start.comment()):
                     await self._put(comment)
             if piece := self._renderer.render(batch, choice):
                 await self._put(piece)
-        finally:
-            self._sending.release()
 
     def restart(self, choice: int) -> None:
         """Refuse: what was sent cannot be taken back."""
@@ -185,8 +182,7 @@ class StreamWriter:
 
     async def _put(self, piece: bytes) -> None:
         self._since = self._now()
-        if not self._started:
-            await self._start()
+        await self._start()
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def _put_last(self, piece: bytes) -> None:
@@ -198,8 +194,7 @@ class StreamWriter:
         patience = asyncio.timeout(CLIENT_STALL_SECONDS)
         try:
             async with patience:
-                if not self._started:
-                    await self._start()
+                await self._start()
                 await asgi.finish(self._send, piece)
         except TimeoutError:
             if patience.expired():
@@ -207,9 +202,10 @@ class StreamWriter:
             raise
 
     async def _start(self) -> None:
-        self._started = True
-        headers = [*STREAM_HEADERS, *self._headers, *self._cold_start.header()]
-        await asgi.start(self._send, 200, asgi.EVENT_STREAM, headers)
+        if not self._started:
+            self._started = True
+            headers = [*STREAM_HEADERS, *self._headers, *self._cold_start.header()]
+            await asgi.start(self._send, 200, asgi.EVENT_STREAM, headers)
 
 
 class BodyWriter:

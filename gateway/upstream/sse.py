@@ -19,8 +19,6 @@ class SSEDecoder:
         Raises:
             UpstreamFailed: One event is longer than `LONGEST_EVENT`.
         """
-        if not self._rest and data.startswith(b"data: ") and data.find(b"\n\n") == len(data) - 2:
-            return [data[6:-2]]  # as most pieces come
         *events, self._rest = (self._rest + data).split(b"\n\n")
         if not events and len(self._rest) > LONGEST_EVENT:
             raise UpstreamFailed("llama-server sent an event without an end.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from gateway.routes import asgi
 from gateway.upstream import connection
 from gateway.upstream.target import Target
 
@@ -15,22 +16,19 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 SILENCE_SECONDS = 60.0
+MOST_BYTES = 1 << 20
 
 target = Target.parse(os.environ["UPSTREAM"])
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
+    body = await asgi.read_body(scope, receive, MOST_BYTES)
     exchange = await connection.post(target, scope["path"].encode(), body, silence_seconds=SILENCE_SECONDS)
     try:
         await exchange.started()
-        headers = [(b"content-type", exchange.headers[b"content-type"])]
-        await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
+        await asgi.start(send, exchange.status, exchange.headers[b"content-type"])
         while piece := await exchange.receive():
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        await asgi.finish(send)
     finally:
         exchange.close()

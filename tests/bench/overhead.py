@@ -91,8 +91,8 @@ def plan(playing: Sequence[Contender], levels: Sequence[Level], rounds: int) -> 
     turn = 0
     for number in range(rounds):
         for level in levels:
-            few = number == 0 or level.streams <= FEW_STREAMS
-            present = [contender for contender in playing if few or contender.name != SLOW]
+            everyone = number == 0 or level.streams <= FEW_STREAMS
+            present = [contender for contender in playing if everyone or contender.name != SLOW]
             turn += 1
             at = turn % len(present)
             yield from ((contender, level) for contender in present[at:] + present[:at])
