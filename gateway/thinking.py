@@ -130,7 +130,13 @@ def _scale(value: Any) -> Said | None:
     return Said(budget=EFFORTS[value]) if isinstance(value, str) and value in EFFORTS else None
 
 
-_KINDS = {"enabled": Said(enabled=True), "adaptive": Said(enabled=True), "disabled": Said(enabled=False)}
+_KINDS = {
+    "enabled": Said(enabled=True),
+    "adaptive": Said(enabled=True),
+    "disabled": Said(enabled=False),
+    "between_tools": Said(enabled=False),
+}
+"""Anthropic's. `between_tools` is off, but for notes about progress in thinking blocks, and Gemma 4 writes none."""
 
 
 def _kind(value: Any) -> Said | None:
@@ -142,7 +148,7 @@ _TOKENS = ("a whole number from 0", "0 is off; more is on, with that budget")
 _LLAMA_TOKENS = ("a whole number from -1", "0 is off; more is on, with that budget; -1 takes the budget away")
 _EFFORT = ("`none`, " + ", ".join(f"`{name}`" for name in EFFORTS), "`none` is off; else on, with that effort's budget")
 _SCALE = (", ".join(f"`{name}`" for name in EFFORTS), "that effort's budget, if thinking is on; it never turns it on")
-_KIND = ("`enabled`, `adaptive` or `disabled`", "on, on or off")
+_KIND = ("`enabled`, `adaptive`, `disabled` or `between_tools`", "on, on, off or off")
 
 SOURCES: Final[tuple[Source, ...]] = (
     Source("chat_template_kwargs.enable_thinking", *_BOOL, _switch),

@@ -194,13 +194,15 @@ def to_generation(body: MessagesRequest, policy: ThinkingPolicy, seal: ThoughtSe
 def shows_thoughts(body: MessagesRequest) -> bool:
     """Return whether the answer holds the thought itself, and not only its seal.
 
+    `updates` hides it, too: it shows only notes about progress in thinking blocks, and Gemma 4 writes none.
+
     Raises:
-        InvalidRequest: `thinking.display` is neither.
+        InvalidRequest: `thinking.display` is none of Anthropic's.
     """
     display = body.thinking.get("display") if isinstance(body.thinking, dict) else None
-    if display not in (None, "summarized", "omitted"):
-        raise invalid("thinking.display", "expected summarized or omitted.")
-    return display != "omitted"
+    if display not in (None, "summarized", "omitted", "updates"):
+        raise invalid("thinking.display", "expected summarized, omitted or updates.")
+    return display in (None, "summarized")
 
 
 def _thinking(body: MessagesRequest, policy: ThinkingPolicy) -> Thinking:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
+from anthropic.types.beta import BetaThinkingConfigParam
 from anthropic_dialect import HI, MESSAGES, generation, parse
 from fake_upstream import RECORDED
 
@@ -218,6 +219,8 @@ def test_the_choice_among_tools(given: Any, choice: ToolChoice, parallel: bool |
         ({"output_config": {"effort": "high"}}, OFF),
         ({"thinking": {"type": "disabled"}}, OFF),
         ({"thinking": {"type": "disabled"}, "output_config": {"effort": "max"}}, OFF),
+        ({"thinking": {"type": "between_tools"}, "output_config": {"effort": "max"}}, OFF),
+        ({"thinking": {"type": "between_tools", "budget_tokens": 200}}, OFF),
         ({"thinking": {"type": "adaptive"}}, Thinking(budget=500)),
         ({"thinking": {"type": "enabled", "budget_tokens": 200}}, Thinking(budget=200)),
         ({"enable_thinking": True}, Thinking(budget=500)),
@@ -231,6 +234,23 @@ def test_the_choice_among_tools(given: Any, choice: ToolChoice, parallel: bool |
 )
 def test_a_request_that_does_not_ask_for_thought_gets_none(fields: dict[str, Any], expected: Thinking) -> None:
     assert generation(**fields).thinking == expected
+
+
+SHOWN = {"summarized": True, "omitted": False, "updates": False}
+
+
+@pytest.mark.parametrize(("display", "shown"), [*SHOWN.items(), (None, True)])
+def test_the_thought_is_shown_unless_it_is_to_be_hidden(display: str | None, shown: bool) -> None:
+    assert parse(thinking={"type": "adaptive", "display": display}).show_thoughts is shown
+
+
+def test_all_that_anthropics_sdk_lets_one_say_of_thinking_is_taken() -> None:
+    kinds = [get_type_hints(kind) for kind in get_args(BetaThinkingConfigParam)]
+    for kind in kinds:
+        (name,) = get_args(kind["type"])
+        assert parse(thinking={"type": name}).generation.thinking.enabled is (name in {"enabled", "adaptive"})
+    shown = [get_args(option) for kind in kinds for option in get_args(kind.get("display"))]
+    assert {name for names in shown for name in names} == set(SHOWN)
 
 
 def test_the_older_name_of_the_output_format() -> None:
