@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from app import console
@@ -50,14 +52,22 @@ def show_smoke_test(url: str, key: str) -> None:
 
     Args:
         url: Without `/v1`.
-        key: If empty, the last of WARMGATE_API_KEYS.
+        key: If empty, the last of WARMGATE_API_KEYS, or else the one that is typed.
 
     Raises:
-        CommandFailure: There was no answer.
+        CommandFailure: There was no answer, or no key.
     """
-    key = key or os.environ.get("WARMGATE_API_KEYS", "").split(",")[-1].rpartition(":")[2]
-    for line in smoke_test(url, key):
+    for line in smoke_test(url, key or _find_key()):
         console.out.print(line, markup=False)
+
+
+def _find_key() -> str:
+    if configured := os.environ.get("WARMGATE_API_KEYS"):
+        return configured.split(",")[-1].rpartition(":")[2]
+    if not sys.stdin.isatty():
+        raise CommandFailure("There is no key: set WARMGATE_API_KEYS, or run this in a terminal and type one.")
+    console.out.print("A key of this deployment (it stays hidden):")  # a line: Modal's spinner wipes what is none
+    return getpass.getpass("").strip()
 
 
 class _Steps:

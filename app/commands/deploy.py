@@ -33,4 +33,5 @@ def deploy(
         console.out.print(f"\nYour key, shown here and nowhere else: [bold]{key}[/]\n")
     steps.bring_model(deployment)
     steps.deploy(deployment)
-    console.out.print(f"\nNow ask it something: modal run {steps.SCRIPT.name} --key {key or 'YOUR-KEY'}", markup=False)
+    # without the key, which would stay in the shell's history
+    console.out.print(f"\nNow ask it something; you will be asked for the key: modal run {steps.SCRIPT.name}")
