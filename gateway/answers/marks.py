@@ -12,23 +12,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.toolcalls.marks import MARKS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-MARKS: Final = (
-    "<|channel>",
-    "<channel|>",
-    "<|tool_call>",
-    "<tool_call|>",
-    "<|tool_response>",
-    "<tool_response|>",
-    "<|tool>",
-    "<tool|>",
-    "<|turn>",
-    "<turn|>",
-    "<|think|>",
-    '<|"|>',
-)
 
 _FIND = re.compile("|".join(map(re.escape, MARKS)))
 _LONGEST: Final = max(map(len, MARKS))

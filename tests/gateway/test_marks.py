@@ -1,4 +1,4 @@
-"""Control tokens in the answer's text: removed, unless they are what the conversation is about."""
+"""Control tokens: removed from the answer's text, unless the conversation is about them, and from around values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.answers.marks import MARKS, MarkFilter, names_marks
+from gateway.answers.marks import MarkFilter, names_marks
+from gateway.toolcalls.marks import MARKS, skip_marks, strip_marks
 
 PIECES = st.sampled_from([*MARKS, "<", "|", ">", "<|", "|>", '<|"', "tool_call", "channel", "a", " ", "<br>", "1 < 2"])
 TEXTS = st.lists(PIECES, max_size=8).map("".join)
@@ -70,3 +71,17 @@ def test_a_conversation_names_a_mark_wherever_it_stands(mark: str) -> None:
     assert names_marks([{"role": "user", "content": [{"type": "text", "text": f"a{mark}b"}]}])
     assert names_marks([{"tool_calls": [{"function": {"arguments": f'{{"a": "{mark}"}}'}}]}])
     assert not names_marks([{"role": "user", "content": mark[1:]}, {"content": None}, {"tool_calls": []}])
+
+
+AROUND = [*MARKS, "<|image>", "<|audio|>", "<tool_call>", "<turn>", '<|"']
+
+
+@pytest.mark.parametrize("mark", AROUND)
+def test_around_a_value_a_mark_is_nothing_even_if_a_part_of_it_is_missing(mark: str) -> None:
+    assert strip_marks(f"{mark} a{mark}b {mark}\n{mark}") == f"a{mark}b"
+    assert skip_marks(f"a{mark} {mark}b", 1) == 2 + 2 * len(mark)
+
+
+@pytest.mark.parametrize("text", ["<b>", "<|x|>", "|turn|", "<images>", '"', "a < b"])
+def test_around_a_value_what_is_no_mark_stays(text: str) -> None:
+    assert strip_marks(text) == text
