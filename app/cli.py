@@ -61,3 +61,7 @@ def _end(sentence: str, status: int) -> NoReturn:
 
     complain(sentence)
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m app` is `warmgate`."""
+
+from app.cli import main
+
+main()
