@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from gateway.dialects import fields
 from gateway.dialects.anthropic_messages_conversation import to_chat_messages
 from gateway.dialects.anthropic_messages_wire import Message, TextBlock  # noqa: TC001 -- msgspec reads annotations
 from gateway.dialects.json_body import decode_body, invalid
@@ -54,16 +55,11 @@ UNSUPPORTED = {
 }
 """Top-level fields of Anthropic's that would change the answer and that we cannot honour, with what to say."""
 
-SAMPLING = ("temperature", "top_p", "top_k")
-Probability = Annotated[float, Meta(ge=0, le=1)]
-Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-ToolName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{1,128}$(?!\n)")]  # Python's $ lets a last line feed pass
-
 
 class Tool(msgspec.Struct):
     """A tool of the client's; or, with a `type` other than `custom`, one of Anthropic's, which is left out."""
 
-    name: ToolName | None = None
+    name: fields.FunctionName | None = None
     type: str | None = None
     description: str | None = None
     input_schema: Json | None = None
@@ -107,14 +103,14 @@ class MessagesRequest(ThinkingFields, forbid_unknown_fields=True, kw_only=True):
     """The body of `POST /v1/messages`."""
 
     messages: Annotated[list[Message], Meta(min_length=1)]
-    max_tokens: Positive
+    max_tokens: fields.Tokens
     model: str = ""
     system: str | list[TextBlock] | None = None
     stream: bool | None = None
     stop_sequences: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(max_length=64)] | None = None
-    temperature: Probability | None = None
-    top_p: Probability | None = None
-    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    temperature: fields.Probability | None = None
+    top_p: fields.Probability | None = None
+    top_k: fields.TopK | None = None
     tools: Annotated[list[Tool], Meta(max_length=1024)] | None = None
     tool_choice: AutoChoice | AnyChoice | NoneChoice | NamedChoice | None = None
     output_config: OutputConfig | None = None  # its effort is about thinking
@@ -141,7 +137,7 @@ class MessagesRequest(ThinkingFields, forbid_unknown_fields=True, kw_only=True):
 class CountTokensRequest(MessagesRequest, forbid_unknown_fields=True, kw_only=True):
     """The body of `POST /v1/messages/count_tokens`."""
 
-    max_tokens: Positive | None = None  # type: ignore[assignment]  # not wanted here, and harmless
+    max_tokens: fields.Tokens | None = None  # type: ignore[assignment]  # not wanted here, and harmless
 
 
 _decode = msgspec.json.Decoder(MessagesRequest).decode
@@ -187,7 +183,7 @@ def to_generation(body: MessagesRequest, policy: ThinkingPolicy, seal: ThoughtSe
         toolbox=compile_tools(tools, choice, parallel=parallel, fields=_tool_fields(body)),
         parallel_tool_calls=parallel if tools else None,
         response_format=_response_format(body),
-        sampling={name: value for name in SAMPLING if (value := getattr(body, name)) is not None},
+        sampling=fields.chosen_sampling(body),
     )
 
 

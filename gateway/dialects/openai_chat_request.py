@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from gateway.dialects import fields
 from gateway.dialects.content import Content
 from gateway.dialects.json_body import decode_body, invalid
 from gateway.dialects.openai_chat_thinking import ThinkingFields, asked_of_thinking
@@ -41,11 +42,6 @@ UNSUPPORTED = {
     "web_search_options": "This endpoint does not search the web.",
 }
 """Top-level fields of OpenAI's that would change the answer and that we cannot honour, with what to say."""
-
-MOST_CHOICES = 8
-Probability = Annotated[float, Meta(ge=0, le=1)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class _Part(msgspec.Struct, tag_field="type"):
@@ -122,7 +118,7 @@ Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | To
 
 
 class FunctionDefinition(msgspec.Struct, omit_defaults=True):
-    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{1,128}$(?!\n)")]  # Python's $ lets a last line feed pass
+    name: fields.FunctionName
     description: str | None = None
     parameters: Json | None = None
     strict: bool | None = None
@@ -177,21 +173,21 @@ class ChatCompletionRequest(ThinkingFields, kw_only=True, forbid_unknown_fields=
     model: str = ""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_completion_tokens: Positive | None = None
-    max_tokens: Positive | None = None
-    stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
-    n: Annotated[int, Meta(ge=1, le=MOST_CHOICES)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Probability | None = None
-    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
-    min_p: Probability | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
-    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    max_completion_tokens: fields.Tokens | None = None
+    max_tokens: fields.Tokens | None = None
+    stop: fields.Stop | None = None
+    n: fields.Choices | None = None
+    temperature: fields.Temperature | None = None
+    top_p: fields.Probability | None = None
+    top_k: fields.TopK | None = None
+    min_p: fields.Probability | None = None
+    seed: fields.Seed | None = None
+    presence_penalty: fields.Penalty | None = None
+    frequency_penalty: fields.Penalty | None = None
+    repeat_penalty: fields.RepeatPenalty | None = None
+    logit_bias: fields.LogitBias | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    top_logprobs: fields.TopLogprobs | None = None
     tools: Annotated[list[Tool], Meta(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -243,27 +239,8 @@ def to_generation(body: ChatCompletionRequest, policy: ThinkingPolicy) -> Genera
         toolbox=compile_tools(tools, choice, parallel=body.parallel_tool_calls),
         parallel_tool_calls=body.parallel_tool_calls if tools else None,
         response_format=_response_format(body),
-        sampling=_sampling(body),
+        sampling=fields.chosen_sampling(body),
     )
-
-
-_SAMPLING = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "presence_penalty",
-    "frequency_penalty",
-    "repeat_penalty",
-    "logit_bias",
-)
-
-
-def _sampling(body: ChatCompletionRequest) -> dict[str, Any]:
-    chosen = {name: value for name in _SAMPLING if (value := getattr(body, name)) is not None}
-    if body.seed is not None:
-        chosen["seed"] = body.seed % 2**32  # llama-server's seeds have 32 bits; -1 is "any" on both sides
-    return chosen
 
 
 def _logprobs(body: ChatCompletionRequest) -> int | None:

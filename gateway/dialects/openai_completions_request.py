@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from gateway.dialects import fields
 from gateway.dialects.json_body import decode_body, invalid
-from gateway.dialects.openai_chat_request import MOST_CHOICES, Penalty, Positive, Probability, StreamOptions
+from gateway.dialects.openai_chat_request import StreamOptions
 from gateway.request import GenerationRequest
 from gateway.thinking import OFF
 
@@ -35,15 +36,15 @@ class CompletionRequest(msgspec.Struct, forbid_unknown_fields=True):
     model: str = ""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Positive | None = None
-    stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
-    n: Annotated[int, Meta(ge=1, le=MOST_CHOICES)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Probability | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    max_tokens: fields.Tokens | None = None
+    stop: fields.Stop | None = None
+    n: fields.Choices | None = None
+    temperature: fields.Temperature | None = None
+    top_p: fields.Probability | None = None
+    seed: fields.Seed | None = None
+    presence_penalty: fields.Penalty | None = None
+    frequency_penalty: fields.Penalty | None = None
+    logit_bias: fields.LogitBias | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
     # honoured only where that means doing nothing
     echo: bool | None = None
@@ -78,7 +79,7 @@ def to_generation(body: CompletionRequest) -> GenerationRequest:
         max_tokens=body.max_tokens or DEFAULT_MAX_TOKENS,
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
         logprobs=body.logprobs,
-        sampling=_sampling(body),
+        sampling=fields.chosen_sampling(body),
     )
 
 
@@ -100,13 +101,3 @@ def _check_unsupported(body: CompletionRequest) -> None:
         raise invalid("suffix", "this endpoint does not insert text.")
     if body.best_of not in (None, body.n or 1):
         raise invalid("best_of", "this endpoint returns all that it generates: leave it out, or make it the same as n.")
-
-
-_SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias")
-
-
-def _sampling(body: CompletionRequest) -> dict[str, Any]:
-    chosen = {name: value for name in _SAMPLING if (value := getattr(body, name)) is not None}
-    if body.seed is not None:
-        chosen["seed"] = body.seed % 2**32  # llama-server's seeds have 32 bits; -1 is "any" on both sides
-    return chosen

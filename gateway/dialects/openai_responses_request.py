@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from gateway.dialects import fields
 from gateway.dialects.json_body import decode_body
-from gateway.dialects.openai_chat_request import JsonObjectFormat, Penalty, Positive, Probability, TextFormat
+from gateway.dialects.openai_chat_request import JsonObjectFormat, TextFormat
 from gateway.dialects.openai_chat_thinking import ThinkingFields
 from gateway.request import Json
 
@@ -49,8 +50,6 @@ STORED = {
 
 HOSTED = "web_search"
 """Stands for every kind of tool that is not the client's own function: OpenAI would run it, and we cannot."""
-
-Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{1,128}$(?!\n)")]  # Python's $ lets a last line feed pass
 
 
 class _ContentPart(msgspec.Struct, tag_field="type"):
@@ -159,7 +158,7 @@ class _ResponsesTool(msgspec.Struct, tag_field="type"):
 
 
 class FunctionTool(_ResponsesTool, tag="function"):
-    name: Name
+    name: fields.FunctionName
     description: str | None = None
     parameters: Json | None = None
     strict: bool | None = None
@@ -170,7 +169,7 @@ class HostedTool(_ResponsesTool, tag=HOSTED):
 
 
 class NamespaceTool(_ResponsesTool, tag="namespace"):
-    name: Name
+    name: fields.FunctionName
     tools: list[FunctionTool | HostedTool]
     description: str | None = None
 
@@ -209,16 +208,16 @@ class ResponsesRequest(ThinkingFields, kw_only=True, forbid_unknown_fields=True)
     instructions: str | None = None
     stream: bool | None = None
     include: list[str] | None = None
-    max_output_tokens: Positive | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Probability | None = None
-    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
-    min_p: Probability | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    max_output_tokens: fields.Tokens | None = None
+    temperature: fields.Temperature | None = None
+    top_p: fields.Probability | None = None
+    top_k: fields.TopK | None = None
+    min_p: fields.Probability | None = None
+    seed: fields.Seed | None = None
+    presence_penalty: fields.Penalty | None = None
+    frequency_penalty: fields.Penalty | None = None
+    repeat_penalty: fields.RepeatPenalty | None = None
+    top_logprobs: fields.TopLogprobs | None = None
     tools: Annotated[list[FunctionTool | NamespaceTool | HostedTool], Meta(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | FunctionChoice | AllowedToolsChoice | None = None
     parallel_tool_calls: bool | None = None
