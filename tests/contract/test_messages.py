@@ -64,7 +64,15 @@ def test_a_thought_and_an_answer(client: httpx.Client, stream: bool) -> None:
 
 
 @STREAMED
-@pytest.mark.parametrize("fields", [{}, {"output_config": {"effort": "high"}}, {"thinking": {"type": "disabled"}}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"output_config": {"effort": "high"}},
+        {"thinking": {"type": "disabled"}},
+        {"thinking": {"type": "between_tools"}},
+    ],
+)
 def test_who_does_not_ask_for_thought_gets_none(client: httpx.Client, fields: Any, stream: bool) -> None:
     message = ask(client, "think", stream=stream, **fields)
     assert said(message) == [("text", SCENES["think"].text_without_thinking)]
@@ -94,7 +102,7 @@ def test_a_stop_sequence_is_named(client: httpx.Client, stream: bool) -> None:
 
 
 @STREAMED
-@pytest.mark.parametrize("display", ["summarized", "omitted"])
+@pytest.mark.parametrize("display", ["summarized", "omitted", "updates"])
 def test_a_sealed_thought_is_given_back_to_the_model(client: httpx.Client, display: str, stream: bool) -> None:
     colour = "teal"
     asked: Any = {"stream": stream, "thinking": {"type": "adaptive", "display": display}}
