@@ -7,11 +7,14 @@ Seen in llama.cpp b11549 (PyPI's xllamacpp 2026.10.11549), with Gemma 4's own te
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from importlib.metadata import version
 from pydoc_data.topics import topics
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import httpx
 import pytest
+from pydantic import BaseModel, Field
 
 from contract.model.acts import (
     CHAIN_END,
@@ -26,6 +29,7 @@ from contract.model.acts import (
     trigger,
 )
 from contract.scenes import ANSWERS_AT_RANDOM, SCENES, SECRETS, tool, tools
+from gateway.toolcalls.showing import show
 
 if TYPE_CHECKING:
     from contract.upstream import Answer, Upstream
@@ -410,3 +414,61 @@ def test_only_the_newest_turn_sets_the_scene(upstream: Upstream) -> None:
     earlier = [*SCENES["count"].messages, {"role": "assistant", "content": "1, 2, 3."}]
     assert upstream.ask([*earlier, *SCENES["plain"].messages]).text == SCENES["plain"].text
     assert upstream.ask([*earlier, {"role": "user", "content": "Thank you."}]).text == DEFAULT_ANSWER
+
+
+# --- tools in the prompt ----------------------------------------------------------------------------------------
+
+
+class Kind(StrEnum):
+    WALK = "walk"
+    DRIVE = "drive"
+
+
+class Leg(BaseModel):
+    """One leg."""
+
+    city: str
+    days: int | None = None
+    next: Leg | None = None
+
+
+class Trip(BaseModel):
+    home: Leg = Field(description="Where it begins.")
+    kind: Kind
+    legs: list[Leg]
+    nights: int | None = Field(None, description="How many.")
+    pace: Literal["slow", "fast"] | None = None
+    unit: Literal["km"]
+    who: int | str
+
+
+def parameters_in_prompt(upstream: Upstream, parameters: Any, *, shown: bool) -> str:
+    """Return what the model is told of a tool's parameters, as they are or as warmgate shows them; in plain quotes."""
+    declared = [{"type": "function", "function": {"name": "f", "description": "", "parameters": parameters}}]
+    found = json.loads(bytes(show(declared))) if shown else declared
+    body = {"messages": [{"role": "user", "content": "Hello."}], "tools": found}
+    prompt: str = httpx.post(f"{upstream.url}/apply-template", json=body).raise_for_status().json()["prompt"]
+    return prompt.partition("parameters:")[2].partition("<tool|>")[0].replace('<|"|>', '"')
+
+
+def test_the_template_tells_no_type_of_references_and_unions(upstream: Upstream) -> None:
+    assert parameters_in_prompt(upstream, Trip.model_json_schema(), shown=False) == (
+        '{properties:{home:{description:"Where it begins.",type:""},kind:{type:""},'
+        'legs:{items:{$ref:"#/$defs/Leg"},type:"ARRAY"},nights:{description:"How many.",type:""},pace:{type:""},'
+        'unit:{type:"STRING"},who:{type:""}},required:["home","kind","legs","unit","who"],type:"OBJECT"}}'
+    )
+
+
+def test_the_template_tells_every_type_as_warmgate_shows_it(upstream: Upstream) -> None:
+    leg = (
+        'properties:{city:{type:"STRING"},days:{nullable:true,type:"INTEGER"},'
+        'next:{nullable:true,properties:{},type:"OBJECT"}},required:["city"]'
+    )
+    assert parameters_in_prompt(upstream, Trip.model_json_schema(), shown=True) == (
+        f'{{properties:{{home:{{description:"Where it begins.",{leg},type:"OBJECT"}},'
+        'kind:{enum:["walk","drive"],type:"STRING"},'
+        f'legs:{{items:{{description:"One leg.",{leg},title:"Leg",type:"OBJECT"}},type:"ARRAY"}},'
+        'nights:{description:"How many.",nullable:true,type:"INTEGER"},'
+        'pace:{enum:["slow","fast"],nullable:true,type:"STRING"},unit:{enum:["km"],type:"STRING"},'
+        """who:{type:"['INTEGER', 'STRING']"}},required:["home","kind","legs","unit","who"],type:"OBJECT"}}"""
+    )
