@@ -18,7 +18,9 @@ from app.parking import plan_parking
 from app.readiness import SupervisorReadiness
 from app.telemetry.telemetry import Telemetry
 from gateway.application import Gateway
+from gateway.metrics.parking import ParkingState
 from gateway.upstream.target import Target
+from server_supervisor.parking import Moves
 from server_supervisor.states import State
 from server_supervisor.supervisor import Supervisor
 
@@ -34,10 +36,11 @@ async def serve(settings: Settings) -> None:
     """
     keys = resolve_keys(settings)
     telemetry = Telemetry(settings)
+    moves = Moves()
     with bind(settings.host, settings.port) as listener, tempfile.TemporaryDirectory(prefix="warmgate-") as runtime_dir:
         with console.progress("checking engine and model"):
             launch, plan, engine = plan_launch(settings, Path(runtime_dir))
-            launch = replace(launch, parking=plan_parking(settings))
+            launch = replace(launch, parking=plan_parking(settings, moves))
         supervisor = Supervisor(launch)
         target = Target.parse(launch.endpoint.url)
         gateway = Gateway(
@@ -47,6 +50,8 @@ async def serve(settings: Settings) -> None:
             observers=telemetry.observers,
             trace=telemetry.trace,
         )
+        if launch.parking is not None:
+            gateway.registry.register(ParkingState(moves))
         with telemetry.running(gateway.registry):
             async with asyncio.TaskGroup() as owner, listening(gateway, listener) as stop:
                 owner.create_task(supervisor.run(gateway.activity))

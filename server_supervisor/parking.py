@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from server_supervisor.phases import Phases
@@ -19,7 +19,7 @@ from server_supervisor.states import State
 from server_supervisor.watchdog import Activity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 logger = logging.getLogger("warmgate.supervisor")
 
@@ -88,6 +88,54 @@ class GpuState(Protocol):
             Exception: The processes cannot be used any more.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """How often a server was parked and brought back, by how that ended.
+
+    Attributes:
+        parkings: `ok`, `refused` (it runs on) or `failed` (it cannot be used any more).
+        unparkings: `ok` or `failed`.
+    """
+
+    parkings: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("ok", "refused", "failed"), 0))
+    unparkings: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("ok", "failed"), 0))
+
+
+class CountedGpu:
+    """A `GpuState` whose moves are counted when they have ended."""
+
+    def __init__(self, gpu: GpuState, moves: Moves) -> None:
+        self._gpu = gpu
+        self._moves = moves
+
+    def park(self, pid: int) -> Mapping[str, float]:
+        """Move it to host memory."""
+        with _counted(self._moves.parkings):
+            return self._gpu.park(pid)
+
+    def has_room(self) -> bool:
+        """Say whether there is room for what was parked."""
+        return self._gpu.has_room()
+
+    def restore(self) -> Mapping[str, float]:
+        """Move it back."""
+        with _counted(self._moves.unparkings):
+            return self._gpu.restore()
+
+
+@contextlib.contextmanager
+def _counted(counts: dict[str, int]) -> Iterator[None]:
+    outcome = "failed"
+    try:
+        yield
+        outcome = "ok"
+    except NotParked:
+        outcome = "refused"
+        raise
+    finally:
+        counts[outcome] += 1
 
 
 @dataclass(frozen=True, slots=True)

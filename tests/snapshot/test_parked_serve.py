@@ -6,6 +6,7 @@ What was sent to a stopped server would wait for ever: so each answer here was h
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.skipif(COMPILER is None or sys.platform != "linux", rea
 
 AT_ONCE = ("--park-after", "0.05", "--log-level", "debug")
 PARKED = "parking -> parked"
+MOVES = re.compile(r'^warmgate_server_((?:un)?parkings)_total{outcome="(\w+)"} (\d+)', re.MULTILINE)
 CYCLE = ["Lock", "Checkpoint", "Restore", "Unlock"]
 QUESTION: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Write one sentence about the sea."}],
@@ -83,6 +85,12 @@ def ask(client: httpx.Client) -> dict[str, Any]:
     }
 
 
+def moves(client: httpx.Client) -> dict[str, int]:
+    """Return how often it was parked and brought back, by what came of it, but for what never happened."""
+    found = MOVES.findall(client.get("/metrics").text)
+    return {f"{what} {outcome}": int(count) for what, outcome, count in found if int(count)}
+
+
 def test_it_is_restored_for_each_request_and_answers_as_before(parked: Parked) -> None:
     answers = []
     for _ in range(3):
@@ -90,13 +98,15 @@ def test_it_is_restored_for_each_request_and_answers_as_before(parked: Parked) -
             answers.append(ask(client))
     with parked.client() as client:
         health = client.get("/health")
+        assert moves(client) == {"parkings ok": 4, "unparkings ok": 3}
+        phases = re.findall(r'start_phase_seconds{phase="(\w+)",start="unparked"}', client.get("/metrics").text)
     first, *others = answers
     assert others == [first | {"cached": True}] * 2
     assert parked.gpu.calls() == [*CYCLE * 3, *CYCLE[:2]]
     assert health.status_code == 200
     told = health.json()
     assert (told["status"], told["state"], told["start"], told["restarts"]) == ("ok", "parked", "unparked", 0)
-    assert list(told["phases"]) == ["lock", "checkpoint", "restore", "unlock"]
+    assert list(told["phases"]) == phases == ["lock", "checkpoint", "restore", "unlock"]
 
 
 def test_many_requests_that_come_at_once_are_all_answered(parked: Parked) -> None:
@@ -138,6 +148,7 @@ def test_a_server_that_cannot_be_restored_is_started_again_and_the_request_waits
     with gate.client() as client:
         assert ask(client)["text"]
         health = client.get("/health").json()
+        assert moves(client).items() >= {("unparkings failed", 1)}
     assert not engine.is_running()
     assert (health["start"], health["restarts_by_reason"]) == ("cold", {"gpu_state_lost": 1})
     refusal = "The NVIDIA driver refused cuCheckpointProcessRestore: CUDA_ERROR_OPERATING_SYSTEM (304)."
@@ -161,6 +172,7 @@ def test_a_server_that_cannot_be_parked_goes_on_answering(serve: Callable[..., W
     with gate.client() as client:
         assert ask(client)["text"]
         assert client.get("/health").json()["restarts"] == 0
+        assert moves(client) == {"parkings refused": 1}
     assert gpu.calls() == ["Lock", "Checkpoint", "Unlock"]
 
 
