@@ -159,6 +159,7 @@ def test_a_server_that_dies_while_parked_is_started_again(serve: Callable[..., W
     gate = serve(*AT_ONCE, **gpu.environment)
     gate.wait_for_line(PARKED)
     gate.engine().kill()
+    gate.wait_for_line("Starting it again in")  # a request that comes sooner finds that it cannot be restored
     with gate.client() as client:
         assert ask(client)["text"]
         health = client.get("/health").json()
