@@ -23,6 +23,7 @@ The model:
     model_store     where models are kept, and whether they are the right ones
     hub             how they come from the Hugging Face hub
     model_shape     the part of a header that memory depends on
+    drafter         the model that drafts for it, if there is one
     memory_plan     what a plan takes of it
     cards           and which cards have that much
 

@@ -11,6 +11,7 @@ from app.memory_plan import MIB, account
 from app.profiles import nearest
 
 if TYPE_CHECKING:
+    from app.drafter import Drafter
     from app.gguf import GgufHeader
     from app.model_shape import ModelShape
     from server_supervisor.plan import LaunchPlan
@@ -70,7 +71,12 @@ def find_card(name: str) -> Card:
 
 
 def largest_contexts(
-    card: Card, shape: ModelShape, launch: LaunchPlan, *, mmproj: GgufHeader | None = None
+    card: Card,
+    shape: ModelShape,
+    launch: LaunchPlan,
+    *,
+    mmproj: GgufHeader | None = None,
+    drafter: Drafter | None = None,
 ) -> Contexts:
     """Return, for each number of slots, how many tokens of context each of them can have on a card.
 
@@ -83,7 +89,7 @@ def largest_contexts(
 
     def is_too_much(ctx_per_slot: int, slots: int) -> bool:
         changed = replace(launch, slots=slots, ctx_per_slot=ctx_per_slot)
-        return account(shape, changed, mmproj=mmproj).gpu.total > card.usable_bytes
+        return account(shape, changed, mmproj=mmproj, drafter=drafter).gpu.total > card.usable_bytes
 
     def largest(slots: int) -> int | None:
         fitting = bisect.bisect_left(contexts, True, key=lambda ctx: is_too_much(ctx, slots))

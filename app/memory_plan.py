@@ -7,7 +7,7 @@ llama.cpp reserve its buffers for six models without loading them, see docs/plan
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from app.failure import CommandFailure
@@ -17,6 +17,7 @@ from app.model_shape import tensor_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from app.drafter import Drafter
     from app.gguf import GgufHeader
     from app.model_shape import Layer, ModelShape
     from server_supervisor.plan import LaunchPlan
@@ -61,6 +62,9 @@ class GpuMemory:
         compute: llama.cpp's buffer for the largest graph.
         mmproj_weights: The image projector.
         mmproj_compute: Its buffer, for the largest image.
+        draft_weights: The drafter.
+        draft_kv_cache: Its cache; 0 if it reads the model's.
+        draft_compute: Its buffer.
         context: What CUDA takes for itself.
         working: What comes on top under load.
     """
@@ -71,6 +75,9 @@ class GpuMemory:
     compute: int
     mmproj_weights: int
     mmproj_compute: int
+    draft_weights: int
+    draft_kv_cache: int
+    draft_compute: int
     context: int
     working: int
 
@@ -95,6 +102,7 @@ class HostMemory:
         kv_cache: Of layers that are not offloaded.
         compute: The graph's inputs.
         output: Logits of one token for each slot.
+        draft: All of these of the drafter.
         checkpoints: Context checkpoints, once each slot has all it may have.
         prompt_cache: Old prompts, once `--cache-ram` is full.
     """
@@ -104,6 +112,7 @@ class HostMemory:
     kv_cache: int
     compute: int
     output: int
+    draft: int
     checkpoints: int
     prompt_cache: int
 
@@ -142,18 +151,22 @@ class MemoryPlan:
         return self.gpu.total
 
 
-def account(shape: ModelShape, launch: LaunchPlan, *, mmproj: GgufHeader | None = None) -> MemoryPlan:
+def account(
+    shape: ModelShape, launch: LaunchPlan, *, mmproj: GgufHeader | None = None, drafter: Drafter | None = None
+) -> MemoryPlan:
     """Add up what a launch takes.
 
     Args:
         shape: The model's.
         launch: How it is run; `None` in it is llama-server's default, and flash attention's `auto` is on.
         mmproj: The image projector's header, if one is loaded.
+        drafter: The model that drafts for it, if one is loaded.
 
     Raises:
         CommandFailure: llama-server would refuse the plan, or it sets no limit to add up.
     """
     run = _Run(shape, launch)
+    draft = _account_drafter(drafter, launch) if drafter else _Draft()
     # -ngl counts from the end, and the output is one more layer (llama-model.cpp:1617).
     n_layer = len(shape.layers)
     n_gpu_layers = _given(launch.gpu_layers, -1)
@@ -172,6 +185,9 @@ def account(shape: ModelShape, launch: LaunchPlan, *, mmproj: GgufHeader | None 
             compute=run.mask_bytes + run.largest_stage_bytes,
             mmproj_weights=sum(tensor_bytes([mmproj]).values()) if mmproj else 0,
             mmproj_compute=_mmproj_compute(mmproj, run.n_ubatch) if mmproj else 0,
+            draft_weights=draft.weights,
+            draft_kv_cache=draft.kv_cache,
+            draft_compute=draft.compute,
             context=CUDA_CONTEXT_BYTES,
             working=CUDA_WORKING_BYTES,
         ),
@@ -181,9 +197,35 @@ def account(shape: ModelShape, launch: LaunchPlan, *, mmproj: GgufHeader | None 
             kv_cache=sum(run.kv_bytes(layer) for layer in kept),
             compute=run.mask_bytes + 4 * _F32 * run.n_ubatch * shape.n_embd,
             output=_F32 * shape.n_vocab * launch.slots,
+            draft=draft.host,
             checkpoints=launch.slots * _given(launch.ctx_checkpoints, CTX_CHECKPOINTS) * checkpoint,
             prompt_cache=_given(launch.cache_ram_mib, CACHE_RAM_MIB) * MIB,
         ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draft:
+    """Bytes of a drafter, on the GPU but for `host`."""
+
+    weights: int = 0
+    kv_cache: int = 0
+    compute: int = 0
+    host: int = 0
+
+
+def _account_drafter(drafter: Drafter, launch: LaunchPlan) -> _Draft:
+    """Add up what a drafter takes: a context like the model's, but with a cache of its own kind, or none."""
+    if drafter.shape is None:
+        return _Draft(weights=drafter.file_bytes)
+    cached = launch if drafter.shares_cache else replace(launch, cache_type_k=None, cache_type_v=None)
+    memory = account(drafter.shape, replace(cached, gpu_layers=None))
+    gpu, host = memory.gpu, memory.host
+    return _Draft(
+        weights=gpu.weights,
+        kv_cache=0 if drafter.shares_cache else gpu.kv_cache + gpu.kv_cache_swa,
+        compute=gpu.compute,
+        host=host.weights + host.compute + host.output,
     )
 
 

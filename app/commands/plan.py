@@ -11,9 +11,12 @@ from app.commands.options import Overrides, Profile  # noqa: TC001 -- the same
 from app.failure import CommandFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.table import Table
 
     from app.cards import Card, Contexts
+    from app.drafter import Drafter
     from app.gguf import GgufHeader
     from app.memory_plan import GpuMemory, HostMemory, MemoryPlan
     from app.model_shape import ModelShape
@@ -32,6 +35,7 @@ def plan(
     """Show how much GPU memory and RAM a profile takes, and on which cards it fits. Starts nothing."""
     import json
 
+    from app import console
     from app.cards import find_card, largest_contexts
     from app.memory_plan import account
     from app.settings import read_settings
@@ -40,37 +44,51 @@ def plan(
     if mmproj is not None:
         settings = settings.model_copy(update={"overrides": (*settings.overrides, f"mmproj={mmproj}")})
     chosen_card = find_card(card)
-    launch, shape, projector = _read(settings)
-    memory = account(shape, launch, mmproj=projector)
-    contexts = largest_contexts(chosen_card, shape, launch, mmproj=projector)
+    launch, shape, projector, drafter = _read(settings)
+    memory = account(shape, launch, mmproj=projector, drafter=drafter)
+    contexts = largest_contexts(chosen_card, shape, launch, mmproj=projector, drafter=drafter)
+    not_counted = list(_not_counted(settings, launch, drafter))
+    for sentence in not_counted:
+        console.err.print(sentence, soft_wrap=True, markup=False)
     if as_json:
-        typer.echo(json.dumps(_report(launch, shape, memory, chosen_card, contexts), indent=2))
+        report = _report(launch, shape, memory, chosen_card, contexts)
+        typer.echo(json.dumps(report | {"not_counted": not_counted}, indent=2))
     else:
         _show(launch, shape, memory, chosen_card, contexts)
 
 
-def _read(settings: Settings) -> tuple[LaunchPlan, ModelShape, GgufHeader | None]:
+def _read(settings: Settings) -> tuple[LaunchPlan, ModelShape, GgufHeader | None, Drafter | None]:
     """Read the headers of the files that the settings stand for.
 
     Raises:
         CommandFailure: They are not here, or cannot be used.
     """
-    from app import console
+    from app.drafter import read_drafter
     from app.gguf import ModelFileError
-    from app.launch import chosen_profile, plan_model
+    from app.launch import plan_model
     from app.model_shape import read_parts, read_shape
     from app.model_store import check_model
 
     launch, header = plan_model(settings, engine=None)
-    files = chosen_profile(settings).files
-    if launch.mmproj is None and files is not None and files.mmproj is not None:
-        note = "The profile's image projector is not here and not counted; --mmproj PATH names one."
-        console.err.print(note, soft_wrap=True)
     try:
         shape = read_shape(read_parts(header))
-        return launch, shape, check_model(launch.mmproj) if launch.mmproj else None
+        projector = check_model(launch.mmproj) if launch.mmproj else None
+        draft = read_parts(check_model(launch.spec_draft_model)) if launch.spec_draft_model else None
     except ModelFileError as error:
         raise CommandFailure(str(error)) from None
+    return launch, shape, projector, read_drafter(draft, launch.spec_type) if draft else None
+
+
+def _not_counted(settings: Settings, launch: LaunchPlan, drafter: Drafter | None) -> Iterator[str]:
+    """Yield a sentence for each thing that llama-server takes memory for and that is missing in the account."""
+    from app.drafter import own_drafts
+    from app.launch import chosen_profile
+
+    files = chosen_profile(settings).files
+    if launch.mmproj is None and files is not None and files.mmproj is not None:
+        yield "The profile's image projector is not here and not counted; --mmproj PATH names one."
+    if sentence := drafter.not_counted if drafter else own_drafts(launch.spec_type):
+        yield sentence
 
 
 def _report(
@@ -156,6 +174,9 @@ def _gpu_table(memory: MemoryPlan) -> Table:
             "compute buffer": gpu.compute,
             "image projector": gpu.mmproj_weights,
             "its buffer": gpu.mmproj_compute,
+            "drafter": gpu.draft_weights,
+            "its KV cache": gpu.draft_kv_cache,
+            "drafter's buffer": gpu.draft_compute,
             "CUDA": gpu.context,
         },
     )
@@ -175,6 +196,7 @@ def _ram_table(memory: MemoryPlan) -> Table:
             "weights": host.weights,
             "KV cache": host.kv_cache,
             "inputs and logits": host.compute + host.output,
+            "drafter": host.draft,
         },
     )
     table.add_row("after start", _figure(host.start), style="bold")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from app.cards import CARDS, find_card, largest_contexts
+from app.drafter import Drafter, own_drafts, read_drafter
 from app.failure import CommandFailure
 from app.gguf import GGML_TYPES, GgufArray, GgufHeader, TensorInfo, Value
 from app.memory_plan import MIB, GpuMemory, HostMemory, MemoryPlan, account
@@ -227,6 +228,9 @@ def test_a_small_model_is_accounted_for_to_the_byte() -> None:
             compute=64 * 1024 * 2 + 4 * 64 * (3 * 128 + 4 * 64),
             mmproj_weights=0,
             mmproj_compute=0,
+            draft_weights=0,
+            draft_kv_cache=0,
+            draft_compute=0,
             context=602 * MIB,
             working=120 * MIB,
         ),
@@ -236,6 +240,7 @@ def test_a_small_model_is_accounted_for_to_the_byte() -> None:
             kv_cache=0,
             compute=64 * 1024 * 2 + 4 * 4 * 64 * 64,
             output=2 * 1000 * 4,
+            draft=0,
             checkpoints=0,
             prompt_cache=256 * MIB,
         ),
@@ -377,6 +382,119 @@ def test_smaller_cache_types_take_less() -> None:
     assert len(set(sizes)) == 4
 
 
+# --- drafters
+
+
+def smollm2() -> GgufHeader:
+    return dense("llama", 30, 576, 9, 3, 64, 1536, 49152, tied=True)
+
+
+def gemma4_assistant() -> GgufHeader:
+    """A drafter for Gemma 4 in full width: it has queries, and the keys and values are the other model's."""
+    n_embd, n_embd_target, n_head, n_vocab, n_ff = 1024, 2816, 16, 262144, 4096
+    is_swa = (True, True, True, False)
+    values: dict[str, Value] = {
+        "context_length": 262144,
+        "embedding_length": n_embd,
+        "embedding_length_out": n_embd_target,
+        "block_count": 4,
+        "nextn_predict_layers": 4,
+        "feed_forward_length": n_ff,
+        "attention.head_count": n_head,
+        "attention.head_count_kv": tuple(8 if swa else 2 for swa in is_swa),
+        "attention.key_length": 512,
+        "attention.value_length": 512,
+        "attention.key_length_swa": 256,
+        "attention.value_length_swa": 256,
+        "attention.sliding_window": 1024,
+        "attention.sliding_window_pattern": is_swa,
+        "attention.shared_kv_layers": 4,
+    }
+    tensors: list[Tensor] = [
+        ("token_embd.weight", (n_embd, n_vocab), "Q8_0"),
+        ("nextn.pre_projection.weight", (2 * n_embd_target, n_embd), "Q8_0"),
+        ("nextn.post_projection.weight", (n_embd, n_embd_target), "Q8_0"),
+    ]
+    for il, swa in enumerate(is_swa):
+        head = 256 if swa else 512
+        tensors += [
+            (f"blk.{il}.attn_q.weight", (n_embd, n_head * head), "Q8_0"),
+            (f"blk.{il}.attn_output.weight", (n_head * head, n_embd), "Q8_0"),
+            (f"blk.{il}.ffn_up.weight", (n_embd, n_ff), "Q8_0"),
+            (f"blk.{il}.ffn_gate.weight", (n_embd, n_ff), "Q8_0"),
+            (f"blk.{il}.ffn_down.weight", (n_ff, n_embd), "Q8_0"),
+        ]
+    return header("gemma4-assistant", values, tensors)
+
+
+SMOLLM2_DRAFTS = read_drafter([smollm2()], "draft-simple")
+ASSISTANT = read_drafter([gemma4_assistant()], "draft-mtp")
+
+
+@pytest.mark.parametrize(
+    ("changes", "compute"),
+    [
+        ({}, 8.32),
+        ({"cache_type_k": "q8_0", "cache_type_v": "q8_0", "gpu_layers": 0}, 8.32),
+        ({"kv_unified": True}, 11.32),
+    ],
+)
+def test_a_drafter_takes_what_llama_cpp_reserves_for_it(changes: dict[str, Any], compute: float) -> None:
+    plan = launch(4, 2048, ubatch_size=256, flash_attn="on", **changes)
+    gpu = account(GEMMA4_26B, plan, drafter=SMOLLM2_DRAFTS).gpu
+    assert gpu.draft_kv_cache == 180 * MIB  # in f16, whatever the model's own cache is
+    assert gpu.draft_compute / MIB == pytest.approx(compute, abs=1)
+    assert gpu.draft_weights == sum(tensor.n_bytes or 0 for tensor in smollm2().tensors)
+
+
+def test_a_drafter_is_counted_beside_the_model_and_changes_nothing_else() -> None:
+    plan = q8_0(4, 65536)
+    alone, both = account(GEMMA4_26B, plan), account(GEMMA4_26B, plan, drafter=SMOLLM2_DRAFTS)
+    gpu, host = both.gpu, both.host
+    assert gpu.total - alone.gpu.total == gpu.draft_weights + gpu.draft_kv_cache + gpu.draft_compute
+    embeddings = smollm2().tensors[0].n_bytes
+    assert embeddings is not None
+    assert host.total - alone.host.total == host.draft > embeddings
+    assert replace(gpu, draft_weights=0, draft_kv_cache=0, draft_compute=0) == alone.gpu
+    assert replace(host, draft=0) == alone.host
+    assert both.parked_bytes == gpu.total
+
+
+def test_the_drafter_of_gemma_4_reads_the_models_cache_and_has_none() -> None:
+    gpu = account(GEMMA4_26B, q8_0(4, 65536), drafter=ASSISTANT).gpu
+    assert ASSISTANT.not_counted == ""
+    assert gpu.draft_kv_cache == 0
+    assert gpu.draft_weights == sum(tensor.n_bytes or 0 for tensor in gemma4_assistant().tensors)
+    copy = 2 * 262144 * 2 * (2 * 512)  # of the layer that sees it all, as f16
+    assert copy < gpu.draft_compute < copy + 150 * MIB
+    f16 = account(GEMMA4_26B, launch(4, 65536), drafter=ASSISTANT).gpu
+    assert f16.draft_compute < gpu.draft_compute - copy * 0.9
+
+
+@pytest.mark.parametrize(
+    ("parts", "spec_type", "reason"),
+    [
+        ([smollm2()], "ngram-mod,draft-mtp", "what draft-mtp takes with llama is not known here."),
+        ([smollm2()], "draft-eagle3", "what draft-eagle3 takes with llama is not known here."),
+        ([header("eagle3", {}, [])], None, "model.gguf has no token embeddings"),
+        ([header("mamba", {"ssm.state_size": 16}, [])], "draft-simple", "a recurrent state"),
+    ],
+)
+def test_of_a_drafter_of_another_kind_the_files_are_counted_and_the_rest_is_said_not_to_be(
+    parts: list[GgufHeader], spec_type: str | None, reason: str
+) -> None:
+    drafter = read_drafter(parts, spec_type)
+    assert drafter.not_counted.startswith("Of the drafter only the weights are counted, and not its KV cache")
+    assert reason in drafter.not_counted
+    gpu = account(GEMMA4_26B, launch(1, 4096), drafter=drafter).gpu
+    assert (gpu.draft_weights, gpu.draft_kv_cache, gpu.draft_compute) == (parts[0].file_size, 0, 0)
+
+
+@pytest.mark.parametrize(("spec_type", "said"), [(None, False), ("ngram-mod", False), ("ngram-mod,draft-mtp", True)])
+def test_what_a_model_that_drafts_for_itself_takes_is_said_not_to_be_counted(spec_type: str | None, said: bool) -> None:
+    assert bool(own_drafts(spec_type)) is said
+
+
 # --- cards
 
 
@@ -393,6 +511,15 @@ def test_the_largest_context_fits_and_the_next_one_does_not() -> None:
     for slots, ctx in contexts.items():
         assert ctx is None or fits(slots, ctx)
         assert not fits(slots, (ctx or 0) + 4096)
+
+
+def test_beside_a_drafter_less_context_fits() -> None:
+    plan, card = launch(1, 4096), CARDS["L4"]
+    drafter = Drafter(file_bytes=1024 * MIB)
+    alone, beside = (largest_contexts(card, GEMMA4_26B, plan, drafter=each)[1] for each in (None, drafter))
+    assert alone is not None
+    assert beside is not None
+    assert beside < alone
 
 
 def test_no_context_is_larger_than_what_the_model_was_trained_for() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +166,9 @@ def test_the_report_has_these_keys_and_units(capsys: pytest.CaptureFixture[str],
             "compute_mib": 1154.0,
             "mmproj_weights_mib": 18.9,
             "mmproj_compute_mib": 308.0,
+            "draft_weights_mib": 0.0,
+            "draft_kv_cache_mib": 0.0,
+            "draft_compute_mib": 0.0,
             "context_mib": 602.0,
             "working_mib": 120.0,
         },
@@ -176,6 +180,7 @@ def test_the_report_has_these_keys_and_units(capsys: pytest.CaptureFixture[str],
             "kv_cache_mib": 0.0,
             "compute_mib": 87.5,
             "output_mib": 4.0,
+            "draft_mib": 0.0,
             "checkpoints_mib": 680.0,
             "prompt_cache_mib": 4096.0,
         },
@@ -190,6 +195,7 @@ def test_the_report_has_these_keys_and_units(capsys: pytest.CaptureFixture[str],
             {"card": "H100", "total_mib": 81559.0, "usable_mib": 80791.0, "left_mib": 76873.0, "fits": True},
         ],
         "largest_ctx_per_slot": {"card": "L4", "slots": dict.fromkeys(("1", "2", "4", "8", "16"), 131072)},
+        "not_counted": [],
     }
 
 
@@ -220,7 +226,40 @@ def test_an_image_projector_that_is_not_there_is_mentioned(capsys: pytest.Captur
     cli(["plan", "--profile", "gemma-4-26b-a4b", "--model", str(gemma), "--json"], standalone_mode=False)
     out, err = capsys.readouterr()
     assert json.loads(out)["gpu"]["mmproj_weights_mib"] == 0
-    assert err == "The profile's image projector is not here and not counted; --mmproj PATH names one.\n"
+    (sentence,) = json.loads(out)["not_counted"]
+    assert sentence == "The profile's image projector is not here and not counted; --mmproj PATH names one."
+    assert err == f"{sentence}\n"
+
+
+def test_a_drafter_is_counted_by_its_parts(capsys: pytest.CaptureFixture[str], gemma: Path, model_path: Path) -> None:
+    arguments = ("--model", gemma, "--set", "spec_type=draft-simple", "--set", f"spec_draft_model={model_path}")
+    rows = re.findall(r"^(drafter|its KV cache|drafter's buffer) +(\d+) ", run(capsys, *arguments), re.MULTILINE)
+    # 30 layers, 2 · 3 heads · 64 · f16, 4 slots of 4096 tokens
+    assert rows == [("drafter", "92"), ("its KV cache", "360"), ("drafter's buffer", "18")]
+    drafting = report(capsys, *arguments)
+    assert drafting["gpu"]["draft_kv_cache_mib"] == 360
+    assert drafting["gpu_total_mib"] > report(capsys, "--model", gemma)["gpu_total_mib"] + 360 + 92
+    assert drafting["not_counted"] == []
+
+
+def test_what_of_a_drafter_is_not_known_is_mentioned(
+    capsys: pytest.CaptureFixture[str], gemma: Path, model_path: Path
+) -> None:
+    arguments = ["--model", str(gemma), "--set", "spec_type=draft-mtp", "--set", f"spec_draft_model={model_path}"]
+    cli(["plan", *arguments, "--json"], standalone_mode=False)
+    out, err = capsys.readouterr()
+    (sentence,) = json.loads(out)["not_counted"]
+    assert sentence == (
+        "Of the drafter only the weights are counted, and not its KV cache and its buffer: what draft-mtp takes with "
+        "llama is not known here."
+    )
+    assert err == f"{sentence}\n"
+    assert json.loads(out)["gpu"]["draft_weights_mib"] == round(model_path.stat().st_size / 1024 / 1024, 1)
+
+
+def test_a_model_that_drafts_for_itself_is_mentioned(capsys: pytest.CaptureFixture[str], gemma: Path) -> None:
+    (sentence,) = report(capsys, "--model", gemma, "--set", "spec_type=draft-mtp")["not_counted"]
+    assert sentence == "What draft-mtp takes without a drafter's file is not known here and not counted."
 
 
 @pytest.mark.parametrize(
@@ -230,6 +269,7 @@ def test_an_image_projector_that_is_not_there_is_mentioned(capsys: pytest.Captur
         (["--card", "H200"], "There is no card 'H200'; did you mean 'H100'?"),
         (["--model", "/nowhere/model.gguf"], "/nowhere/model.gguf does not exist; check the path."),
         (["--mmproj", "/nowhere/mmproj.gguf"], "/nowhere/mmproj.gguf does not exist; check the path."),
+        (["--set", "spec_draft_model=/nowhere/drafter.gguf"], "/nowhere/drafter.gguf does not exist; check the path."),
         (["--set", "cache_type_v=q8"], "cache_type_v=q8 is no cache type; there are f32, f16,"),
         (["--set", "slot=1"], "there is no value 'slot'; did you mean 'slots'?"),
     ],
