@@ -18,6 +18,7 @@ It knows an upstream (a URL or a socket) and a readiness interface, and nothing 
     admission    who may be in flight, and who waits
     generation   one request's way through admission and upstream
     backend_sampling  which answers are sampled on the GPU (pure)
+    barring      calls and thoughts that may not be, kept from being written (pure)
     answers      one answer, put together from as many attempts as it takes
     toolcalls    calls held against their schemas, put right, written out, asked for again (pure)
     activity     what is under way upstream, for a watchdog

@@ -5,9 +5,10 @@ time of a step at 16 streams. With `backend_sampling` in a request the sampler i
 costs each request a new graph, at its begin and at its end, for which all slots wait; so a short answer is not worth
 it, nor is one that is alone: with few streams little is gained (docs/performance.md has the figures).
 
-llama-server drops the wish where it cannot be: with a grammar, with a thought's budget and for log-probabilities. A
-budget of nothing at all is more than a wish, so it is kept in another way where the model begins its thoughts with a
-token that means nothing else: without that token there is no thought.
+llama-server drops the wish where it cannot be: with a grammar, for log-probabilities, and with a thought's budget,
+which is a sampler on the CPU. A budget is more than a wish, so it is kept in another way where the model begins its
+thoughts with a token that means nothing else: a thought that may not be is barred by it, and one that is bounded is
+counted as it comes, cut off at its last token and closed (`gateway.answers.answer`).
 """
 
 from __future__ import annotations
@@ -16,26 +17,20 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from gateway.thinking import Thinking
+from gateway.barring import bar_thought
 
 if TYPE_CHECKING:
     from gateway.observation.record import RequestRecord
     from gateway.request import GenerationRequest
     from gateway.upstream.catalog import ModelInfo
 
-THOUGHT_MARK: Final = "<|channel>"
-"""Gemma 4's beginning of a thought; one token."""
-
-NEVER: Final = -100
-"""The bias of a token that is never to come: Gemma 4's logits lie between -30 and 30."""
-
-UNBUDGETED_OFF: Final = Thinking(enabled=False, budget=None)
-"""The template's switch alone; whoever says this bars thoughts in another way."""
-
 FEWEST_STREAMS: Final = 2
 FEWEST_TOKENS: Final = 128
 """From here on an answer gains more than its two graphs cost, at 4 to 16 streams alike: the more there are, the more
 wait for the graph, and the more is gained with each token."""
+
+FEWEST_THOUGHT: Final = 256
+"""A thought that may be shorter is likely to be cut off, and its answer then waits for another slot and two graphs."""
 
 SMOOTHING: Final = 0.1
 """Weight of the newest answer in the running mean of their lengths."""
@@ -80,29 +75,33 @@ class SamplingChoice:
             model: Who answers it.
             in_flight: How many requests hold a slot, this one among them.
         """
-        if not (can_be(request, model) and self._is_wanted(request, in_flight)):
+        if not (can_be(request) and self._is_wanted(request, in_flight)):
             return request
-        request = _bar_thought(request) if model.marks_calls and not request.thinking.enabled else request
+        if model.marks_calls:
+            request = _without_budget(request)
         return replace(request, sampling={**request.sampling, "backend_sampling": True})
 
     def _is_wanted(self, request: GenerationRequest, in_flight: int) -> bool:
         if self._mode is not BackendSampling.AUTO:
             return self._mode is BackendSampling.ON
+        if request.thinking.budget and request.thinking.budget < FEWEST_THOUGHT:
+            return False
         expected = min(self.typical_tokens, request.max_tokens or self.typical_tokens)
         return in_flight >= FEWEST_STREAMS and expected >= FEWEST_TOKENS
 
 
-def _bar_thought(request: GenerationRequest) -> GenerationRequest:
-    """Take the budget of nothing away, and the token without which no thought begins."""
-    biased = {**request.sampling.get("logit_bias", {}), THOUGHT_MARK: NEVER}
-    return replace(request, thinking=UNBUDGETED_OFF, sampling={**request.sampling, "logit_bias": biased})
+def _without_budget(request: GenerationRequest) -> GenerationRequest:
+    """Keep llama-server from bounding the thought: it is barred, or bounded as it is read."""
+    if not request.thinking.enabled:
+        return bar_thought(request)
+    return replace(request, thinking=replace(request.thinking, budget=None))
 
 
-def can_be(request: GenerationRequest, model: ModelInfo) -> bool:
+def can_be(request: GenerationRequest) -> bool:
     """Return whether llama-server can sample the answer on the GPU, as far as we know.
 
     An answer that is to be the same each time, by its seed, is always sampled in one place.
     """
     has_grammar = request.response_format is not None or bool(request.tools and request.tool_choice.mode != "none")
-    thinks_bounded = model.marks_calls and request.thinking.enabled and request.thinking.budget is not None
-    return not (has_grammar or thinks_bounded or request.logprobs is not None or "seed" in request.sampling)
+    spent = request.continue_final_message  # no other thought may begin, and llama-server sees to that
+    return not (has_grammar or spent or request.logprobs is not None or "seed" in request.sampling)

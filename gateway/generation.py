@@ -13,11 +13,11 @@ from gateway.activity import Activity
 from gateway.admission import RETRY_AFTER_SECONDS
 from gateway.answers.answer import Answer
 from gateway.backend_sampling import BackendSampling, SamplingChoice
+from gateway.barring import bar_calls
 from gateway.errors import NotReady, Overloaded, ShuttingDown, UpstreamFailed, UpstreamUnreachable
 from gateway.images.resolving import check_vision
 from gateway.prompt_size import PromptCheck
 from gateway.thoughts.memory import ThoughtMemory
-from gateway.toolcalls.barring import bar_calls
 from gateway.toolcalls.loops import bound_identical_calls
 from gateway.upstream.chat import ChatStream, open_chat
 

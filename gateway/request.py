@@ -58,6 +58,8 @@ class GenerationRequest:
         call_handling: What is done about a call that its own schema rejects.
         response_format: In OpenAI's shape, `json_object` or `json_schema`.
         sampling: Sampler settings under llama-server's names.
+        continue_final_message: Whether the last message is the beginning of the answer: its thought is over, and the
+            model goes on with the text.
     """
 
     messages: list[Json]
@@ -73,6 +75,7 @@ class GenerationRequest:
     parallel_tool_calls: bool | None = None
     response_format: Json | None = None
     sampling: Json = field(default_factory=dict)
+    continue_final_message: bool = False
 
     def for_choice(self, choice: int) -> GenerationRequest:
         """Return the request for one of several answers. With one seed they would all be the same."""

@@ -2,7 +2,8 @@
 
 An attempt that llama-server cannot read to its end, or that lost a part of its text, is made again while no text or
 call of it has been sent: a thought may have been, and the next attempt then thinks on. One that thought and then said
-nothing is asked for its answer, without thinking. Nothing that was sent is ever contradicted.
+nothing is asked for its answer, without thinking. One whose thought llama-server does not bound is left where it has
+spent its budget, and the next attempt goes on from there. Nothing that was sent is ever contradicted.
 
 Where a call is required, an answer that cannot be read even then is one without a call: the call is asked for.
 
@@ -11,6 +12,7 @@ All attempts share one budget of thought and, of what is sent, one `max_tokens`.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from dataclasses import replace
@@ -45,6 +47,10 @@ MOST_LOST: Final = 2
 
 RETRY_TEMPERATURE: Final = 0.7
 """At least so much chance has a second attempt: without any it would be the first one again."""
+
+LEAVING_SECONDS: Final = 0.1
+"""llama-server sees only in its next step that it has been left. Asked for more before that, it takes another slot,
+and reads the whole prompt again (b11434, 12 streams on an H200: 3 times out of 5, and none with this pause)."""
 
 THOUGHT_BREAK: Final = ReasoningDelta("\n\n")
 """Between a thought that was sent and broke off, and the next."""
@@ -102,6 +108,7 @@ class Answer:
         self._beginning: list[Event] = []  # waits for the first piece: until then a failure has a status of its own
         self._has_said = False  # whether text or calls were passed on
         self._thought: list[str] = []  # what was passed on of it
+        self._text: list[str] = []
         self._breaks_thought = False  # whether the next piece of thought begins another one
 
     async def begin(self) -> None:
@@ -148,8 +155,7 @@ class Answer:
                     yield RESTARTED
                 await self._again(attempt, thinking=None)
                 continue
-            if self._is_thought_only(attempt, guard):
-                await self._again(attempt, thinking=OFF)
+            if await self._opened_more(attempt, guard):
                 continue
             if guard is not None and self._request.toolbox is not None:
                 async for call in self._settle(guard, self._request.toolbox):
@@ -167,6 +173,8 @@ class Answer:
                 yield batch
             if attempt.overthinks and self._planned.thinking.enabled:
                 self._record.budget_hit = True
+                if self._outgrows(attempt):
+                    return
                 await self._stream.end_thought()  # what comes of it until then is not passed on
             if attempt.strays or (attempt.finish is not None and attempt.finish.stop is not None):
                 return  # the rest will not be sent, and closing the stream saves generating it
@@ -176,8 +184,9 @@ class Answer:
         passed: list[Event] = []
         for event in batch:
             match event:
-                case TextDelta():
+                case TextDelta(text):
                     self._has_said = True
+                    self._text.append(text)
                 case PromptRead() if self._has_begun:
                     continue
                 case ReasoningDelta(text):
@@ -205,6 +214,7 @@ class Answer:
         self._has_begun = self._has_said = False
         self._beginning = []
         self._thought = []
+        self._text = []
         self._kept = 0
 
     def _may_try_again(self, error: UpstreamFailed) -> bool:
@@ -223,7 +233,40 @@ class Answer:
             return False  # the call is asked for
         said = attempt.has_text or attempt.has_calls
         stopped = attempt.finish is not None and attempt.finish.reason == "stop"
-        return stopped and attempt.has_thought and not said and self._planned.thinking.enabled
+        thought = attempt.has_thought or self._planned.continue_final_message
+        return stopped and thought and not said and self._planned.thinking.enabled
+
+    def _outgrows(self, attempt: Attempt) -> bool:
+        """Return whether a thought is under way that is beyond its budget, and that llama-server would not end."""
+        return attempt.is_cut and self._stream is not None and not self._stream.bounds_thought
+
+    async def _opened_more(self, attempt: Attempt, guard: CallGuard | None) -> bool:
+        """Open the next attempt where the answer still has to come, and return whether that was so."""
+        if self._outgrows(attempt):
+            await self._go_on(attempt)
+        elif self._is_thought_only(attempt, guard):
+            await self._again(attempt, thinking=OFF)
+        else:
+            return False
+        return True
+
+    async def _go_on(self, attempt: Attempt) -> None:
+        """Open the next attempt after what has been sent: there the thought is over, and no other is allowed."""
+        self.close()
+        self._past += attempt.usage
+        self._attempt = None
+        self._kept += attempt.usage.completion_tokens
+        thought = "".join(self._thought) or "\n"  # without any, the template would not close it
+        sent = {"role": "assistant", "reasoning_content": thought, "content": "".join(self._text)}
+        self._planned = replace(
+            self._planned,
+            messages=[*self._planned.messages, sent],
+            continue_final_message=True,
+            thinking=replace(self._planned.thinking, budget=0),
+            max_tokens=self._tokens_left(),
+        )
+        await asyncio.sleep(LEAVING_SECONDS)
+        await self._open_step("answer", self._planned)
 
     async def _again(self, attempt: Attempt, *, thinking: Thinking | None) -> None:
         """Open the next attempt: with `thinking`, or the same again with more chance."""
@@ -234,7 +277,13 @@ class Answer:
             self._kept += attempt.thought_tokens
         self._breaks_thought = bool(self._thought)
         left = self._request.thinking.after(self._past.reasoning_tokens)
-        request = replace(self._planned, thinking=thinking or left, max_tokens=self._tokens_left())
+        request = replace(
+            self._planned,
+            messages=self._request.messages,
+            continue_final_message=False,
+            thinking=thinking or left,
+            max_tokens=self._tokens_left(),
+        )
         await self._open(request if thinking else _with_more_chance(request))
 
     def _tokens_left(self) -> int | None:

@@ -62,6 +62,7 @@ class Attempt:
         self._logprobs: list[events.TokenLogprob] = []
         self._calls = CallAssembler()
         self._prompt: events.PromptRead | None = None
+        self._continues = request.continue_final_message
         self._thought: list[events.ReasoningDelta] = []  # pieces whose tokens have not been counted yet
         self._in_thought = False
         self._cut_thought = False
@@ -71,15 +72,14 @@ class Attempt:
 
     @property
     def usage(self) -> events.Usage:
-        """Return the token counts up to here."""
+        """Return the token counts up to here. What an answer goes on from was counted before."""
         counted = self._usage or events.Usage(
             self._prompt.prompt_tokens if self._prompt else 0,
             self._written,
             self._prompt.cached_tokens if self._prompt else 0,
         )
-        return events.Usage(
-            counted.prompt_tokens, counted.completion_tokens, counted.cached_tokens, self.thought_tokens
-        )
+        prompt, cached = (0, 0) if self._continues else (counted.prompt_tokens, counted.cached_tokens)
+        return events.Usage(prompt, counted.completion_tokens, cached, self.thought_tokens)
 
     @property
     def lost_text(self) -> bool:
@@ -100,6 +100,11 @@ class Attempt:
     def spent_budget(self) -> bool:
         """Return whether the thought is as long as its budget: one that llama-server ended is exactly that."""
         return bool(self._budget) and self.thought_tokens >= (self._budget or 0)
+
+    @property
+    def is_cut(self) -> bool:
+        """Return whether a thought is being written that has gone beyond the budget."""
+        return self._cut_thought
 
     @property
     def strays(self) -> bool:

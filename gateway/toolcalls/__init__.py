@@ -4,7 +4,6 @@ assembly         the pieces of a stream -> whole tool calls
 schemas          a tool's JSON Schema -> a validator, compiled once (schema_limits: how large it may be)
 history          what clients break in a conversation's calls and results, mended
 loops            the same calls again and again, bounded
-barring          calls that may not be made, kept from being written
 toolbox          a request's tools and the choice among them; checks a call
 normalise        what can be put right in a call without a guess
 text_hold        text on its way, and the calls written out at its end (written_calls, gemma_syntax, marks)

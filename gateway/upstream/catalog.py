@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import httpx
 import msgspec
 
+from gateway.barring import CALL_MARK
 from gateway.errors import NotReady, UpstreamFailed
-from gateway.toolcalls.barring import CALL_MARK
 from gateway.upstream.wire import UNREADABLE
 
 if TYPE_CHECKING:

@@ -23,9 +23,21 @@ CONTROL_SECONDS = 5.0
 
 
 class ChatStream:
-    """One answer on its way. Always `close` it: that also cancels what is still being generated."""
+    """One answer on its way. Always `close` it: that also cancels what is still being generated.
 
-    def __init__(self, target: Target, exchange: connection.Exchange, on_progress: Callable[[int], None]) -> None:
+    Attributes:
+        bounds_thought: Whether llama-server bounds the thought, and can be told to end it.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        exchange: connection.Exchange,
+        on_progress: Callable[[int], None],
+        *,
+        bounds_thought: bool,
+    ) -> None:
+        self.bounds_thought = bounds_thought
         self._target = target
         self._exchange = exchange
         self._on_progress = on_progress
@@ -120,4 +132,4 @@ async def open_chat(
     except BaseException:
         exchange.close()
         raise
-    return ChatStream(target, exchange, on_progress)
+    return ChatStream(target, exchange, on_progress, bounds_thought=request.thinking.budget is not None)

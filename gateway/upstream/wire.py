@@ -120,6 +120,8 @@ def encode_request(request: GenerationRequest) -> bytes:
     if request.logprobs is not None:
         # llama-server reports nothing at all for 0 alternatives (b11549); the dialect drops what was not asked for
         body |= {"logprobs": True, "top_logprobs": max(1, request.logprobs)}
+    if request.continue_final_message:
+        body |= {"continue_final_message": "content", "add_generation_prompt": False}
     body |= request.sampling
     body |= {"messages": request.messages, "stream": True, "stream_options": {"include_usage": True}}
     body["timings_per_token"] = True  # how much is prompt, thought and answer, while it comes

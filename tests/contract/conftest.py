@@ -61,7 +61,18 @@ def _read(lines: IO[str], log: list[str], address: queue.SimpleQueue[str]) -> No
 @pytest.fixture(scope="session")
 def contract_warmgate() -> Iterator[Warmgate]:
     """Return one `warmgate serve` with the contract model, for all tests that leave it as they found it."""
-    process = Warmgate("serve", "--port", "0", *SERVED, "--set", "slots=4", env={"WARMGATE_API_KEYS": f"tests:{KEY}"})
+    yield from _serving()
+
+
+@pytest.fixture(scope="session")
+def engine_sampled_warmgate() -> Iterator[Warmgate]:
+    """Return another, whose answers are sampled in llama-server's own graph, wherever they can be."""
+    yield from _serving(WARMGATE_BACKEND_SAMPLING="on")
+
+
+def _serving(**env: str) -> Iterator[Warmgate]:
+    argv = ["serve", "--port", "0", *SERVED, "--set", "slots=4"]
+    process = Warmgate(*argv, env={"WARMGATE_API_KEYS": f"tests:{KEY}"} | env)
     try:
         yield process.ready()
     finally:

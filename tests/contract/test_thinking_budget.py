@@ -28,6 +28,14 @@ TWO = "two-thoughts"
 MOST = 900
 
 
+@pytest.fixture(params=["sampled on the CPU", "sampled in the graph"])
+def warmgate(request: pytest.FixtureRequest) -> Warmgate:
+    """Return one whose thoughts llama-server bounds, and one whose thoughts we do."""
+    name = "contract_warmgate" if request.param == "sampled on the CPU" else "engine_sampled_warmgate"
+    found: Warmgate = request.getfixturevalue(name)
+    return found
+
+
 def ask(warmgate: Warmgate, path: str, scene: str, *, stream: bool, **fields: Any) -> tuple[str, str, int]:
     """Return thought, text, and how many tokens of thought the usage tells."""
     words = trigger(scene)
@@ -119,9 +127,9 @@ def tokens_of(upstream: Upstream, text: str) -> int:
 @pytest.mark.parametrize("budget", [0, 1, 3, 20])
 @pytest.mark.parametrize("scene", [TWO, "think-long", "thought-though-off"])
 def test_never_more_is_thought_than_the_budget_allows(
-    contract_warmgate: Warmgate, upstream: Upstream, scene: str, budget: int, path: str, stream: bool
+    warmgate: Warmgate, upstream: Upstream, scene: str, budget: int, path: str, stream: bool
 ) -> None:
-    thought, text, counted = ask(contract_warmgate, path, scene, stream=stream, thinking_budget_tokens=budget)
+    thought, text, counted = ask(warmgate, path, scene, stream=stream, thinking_budget_tokens=budget)
     assert counted <= budget
     assert tokens_of(upstream, thought) <= budget
     assert bool(thought) == (budget > 1)  # the first token of a thought is a line feed, which is not shown
@@ -130,10 +138,10 @@ def test_never_more_is_thought_than_the_budget_allows(
 
 
 @BOTH
-def test_the_count_is_the_servers_own(contract_warmgate: Warmgate, stream: bool) -> None:
+def test_the_count_is_the_servers_own(warmgate: Warmgate, stream: bool) -> None:
     """A thought that is cut off by its budget has exactly as many tokens as the budget."""
     for budget in (2, 3, 20, 100):
-        _, _, counted = ask(contract_warmgate, CHAT, "think-long", stream=stream, thinking_budget_tokens=budget)
+        _, _, counted = ask(warmgate, CHAT, "think-long", stream=stream, thinking_budget_tokens=budget)
         assert counted == budget
 
 
@@ -144,20 +152,20 @@ def budget_hits(warmgate: Warmgate) -> float:
 
 
 @BOTH
-def test_a_thought_that_its_budget_ended_is_counted(contract_warmgate: Warmgate, stream: bool) -> None:
-    before = budget_hits(contract_warmgate)
-    ask(contract_warmgate, CHAT, "think-long", stream=stream, thinking_budget_tokens=20)
-    assert budget_hits(contract_warmgate) == before + 1
-    ask(contract_warmgate, CHAT, "think", stream=stream)
-    ask(contract_warmgate, CHAT, "think", stream=stream, thinking_budget_tokens=0)
-    assert budget_hits(contract_warmgate) == before + 1
+def test_a_thought_that_its_budget_ended_is_counted(warmgate: Warmgate, stream: bool) -> None:
+    before = budget_hits(warmgate)
+    ask(warmgate, CHAT, "think-long", stream=stream, thinking_budget_tokens=20)
+    assert budget_hits(warmgate) == before + 1
+    ask(warmgate, CHAT, "think", stream=stream)
+    ask(warmgate, CHAT, "think", stream=stream, thinking_budget_tokens=0)
+    assert budget_hits(warmgate) == before + 1
 
 
 @DIALECTS
 @BOTH
-def test_by_default_a_thought_is_not_cut_off(contract_warmgate: Warmgate, path: str, stream: bool) -> None:
+def test_by_default_a_thought_is_not_cut_off(warmgate: Warmgate, path: str, stream: bool) -> None:
     asked: dict[str, Any] = {"thinking": {"type": "adaptive"}} if path == MESSAGES else {}
-    thought, text, counted = ask(contract_warmgate, path, "think", stream=stream, **asked)
+    thought, text, counted = ask(warmgate, path, "think", stream=stream, **asked)
     assert (thought, text) == (ACTS["think"].thought, ACTS["think"].text)
     assert 50 < counted < MOST
 
@@ -165,9 +173,9 @@ def test_by_default_a_thought_is_not_cut_off(contract_warmgate: Warmgate, path: 
 @DIALECTS
 @BOTH
 @pytest.mark.parametrize("budget", [16, 17, 20])
-def test_two_thoughts_share_one_budget(contract_warmgate: Warmgate, path: str, stream: bool, budget: int) -> None:
+def test_two_thoughts_share_one_budget(warmgate: Warmgate, path: str, stream: bool, budget: int) -> None:
     """The first takes 16 tokens."""
-    thought, text, counted = ask(contract_warmgate, path, TWO, stream=stream, thinking_budget_tokens=budget)
+    thought, text, counted = ask(warmgate, path, TWO, stream=stream, thinking_budget_tokens=budget)
     assert thought.startswith("This is the first thought of two, and it comes before any text.")
     assert text == FIRST + SECOND
     assert 16 <= counted <= budget
@@ -178,10 +186,10 @@ def test_upstream_begins_its_budget_anew_with_every_thought(upstream: Upstream) 
     assert answer.thought == "This isThis is"
 
 
-def test_the_second_thought_is_ended_by_us(contract_warmgate: Warmgate) -> None:
+def test_the_second_thought_is_ended_by_us(warmgate: Warmgate) -> None:
     """Otherwise it would have as many tokens as the first, only hidden."""
     words = {"messages": [{"role": "user", "content": trigger(TWO)}], "temperature": 0}
-    with contract_warmgate.client() as client:
+    with warmgate.client() as client:
         taken = [
             client.post(CHAT, json=words | {"thinking_budget_tokens": budget}).json()["usage"]["completion_tokens"]
             for budget in (16, 100)

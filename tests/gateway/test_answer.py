@@ -20,12 +20,14 @@ from fake_upstream import (
     refuse_with,
     scenario,
     sse,
+    stall,
     text,
     thought,
     usage,
 )
 
 from gateway.auth.keys import KeyRing
+from gateway.backend_sampling import BackendSampling
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -288,6 +290,78 @@ async def test_a_server_that_does_not_end_the_thought_changes_nothing(stream: bo
     async with FakeUpstream(default=default, control={CONTROL: (500, {"error": {}})}).listening() as upstream:
         _, found = await ask(upstream, stream=stream, thinking_budget=3)
         assert (found["reasoning_content"], found["content"]) == ("One two", "First. Last.")
+
+
+# -- a thought that llama-server does not bound, because it is sampled on the GPU
+
+
+ENDLESS = (*THOUGHT, counted(thought(" three"), 6), counted(thought(" four"), 7))
+SPENT = {"continue_final_message": "content", "add_generation_prompt": False, "reasoning_budget_tokens": 0}
+
+
+async def ask_engine_sampled(
+    upstream: FakeUpstream, *, stream: bool, **fields: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what an answer amounts to, and the bodies that llama-server got."""
+    upstream.control["/props"][1]["chat_template"] = "<|tool_call>"
+    gateway = make_gateway(upstream, backend_sampling=BackendSampling.ON)
+    options = {"stream_options": {"include_usage": True}} if stream else {}
+    async with client_of(gateway) as client:
+        found = told(await client.post(CHAT, json=(STREAMED if stream else PLAIN) | options | fields))
+    return found, [call.body for call in upstream.calls]
+
+
+@BOTH
+@scenario
+async def test_it_is_left_where_its_budget_is_spent_and_gone_on_with_from_there(stream: bool) -> None:
+    rest = whole(counted(text("Hello"), 1), counted(text("!"), 2), written=3)
+    async with FakeUpstream(default=rest).listening() as upstream:
+        upstream.plan.append(stall(*ENDLESS))
+        found, (first, second) = await ask_engine_sampled(upstream, stream=stream, thinking_budget=4, max_tokens=100)
+        assert found == ANSWERED | {"reasoning_content": "One two three", "usage": (7 + 3, 4)}
+        assert first["backend_sampling"] is True
+        assert "reasoning_budget_tokens" not in first
+        assert second.items() >= SPENT.items()
+        assert "backend_sampling" not in second
+        assert second["chat_template_kwargs"] == {"enable_thinking": True}  # its prompt begins as the first one did
+        said = {"role": "assistant", "reasoning_content": "One two three", "content": ""}
+        assert second["messages"] == [*first["messages"], said]
+        assert (first["max_tokens"], second["max_tokens"]) == (100, 93)
+
+
+@BOTH
+@scenario
+async def test_the_text_between_two_thoughts_is_gone_on_with_too(stream: bool) -> None:
+    rest = whole(counted(text("Last."), 1), written=2)
+    async with FakeUpstream(default=rest).listening() as upstream:
+        upstream.plan.append(stall(*THOUGHT, counted(text("First. "), 8), counted(thought("Three"), 12)))
+        found, (_, second) = await ask_engine_sampled(upstream, stream=stream, thinking_budget=3)
+        assert (found["reasoning_content"], found["content"]) == ("One two", "First. Last.")
+        said = {"role": "assistant", "reasoning_content": "One two", "content": "First. "}
+        assert second["messages"][-1] == said
+
+
+@BOTH
+@scenario
+async def test_a_thought_that_ended_by_itself_is_not_left(stream: bool) -> None:
+    """Its end may come in the same piece as what went beyond the budget."""
+    come = b"".join([*ENDLESS, counted(text("Done."), 9)])
+    async with FakeUpstream(default=answer(come, finish(), usage(5, 10, 3), DONE)).listening() as upstream:
+        found, bodies = await ask_engine_sampled(upstream, stream=stream, thinking_budget=4)
+        assert (found["reasoning_content"], found["content"]) == ("One two three", "Done.")
+        assert len(bodies) == 1
+
+
+@BOTH
+@scenario
+async def test_a_spent_thought_after_which_nothing_comes_is_asked_for_its_answer(stream: bool) -> None:
+    async with FakeUpstream(default=GOOD).listening() as upstream:
+        upstream.plan += [stall(*ENDLESS), whole(written=1)]
+        found, (first, _, third) = await ask_engine_sampled(upstream, stream=stream, thinking_budget=4)
+        assert (found["reasoning_content"], found["content"]) == ("One two three", "Hello!")
+        assert third["messages"] == first["messages"]
+        assert third["chat_template_kwargs"] == {"enable_thinking": False}
+        assert "continue_final_message" not in third
 
 
 # -- thoughts that are given back

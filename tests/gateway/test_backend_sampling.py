@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.backend_sampling import FEWEST_TOKENS, BackendSampling, SamplingChoice
+from gateway.backend_sampling import FEWEST_THOUGHT, FEWEST_TOKENS, BackendSampling, SamplingChoice
 from gateway.events import Usage
 from gateway.observation.record import RequestRecord
 from gateway.request import GenerationRequest, ToolChoice
@@ -60,7 +60,7 @@ def test_another_model_keeps_its_budget_and_llama_server_decides(request_: Gener
         {"response_format": {"type": "json_object"}},
         {"logprobs": 0},
         {"sampling": {"seed": 7}},
-        {"thinking": Thinking(budget=8192)},
+        {"continue_final_message": True},
     ],
     ids=str,
 )
@@ -107,6 +107,17 @@ def test_nothing_is_learnt_from_an_answer_that_was_not_written_to_its_end(record
     before = choice.typical_tokens
     choice.finished(record)
     assert choice.typical_tokens == before
+
+
+@pytest.mark.parametrize(("budget", "chosen"), [(FEWEST_THOUGHT - 1, False), (FEWEST_THOUGHT, True), (8192, True)])
+def test_a_thought_that_may_not_become_long_is_not_worth_it(budget: int, chosen: bool) -> None:
+    request = replace(PLAIN, thinking=Thinking(budget=budget))
+    sent = SamplingChoice(BackendSampling.AUTO).choose(request, GEMMA, 8)
+    assert sent == (on_gpu(PLAIN) if chosen else request)
+
+
+def test_a_bounded_thought_is_bounded_by_us() -> None:
+    assert always.choose(BOUNDED, GEMMA, 1) == on_gpu(PLAIN)
 
 
 def test_a_thought_without_a_bound_is_no_hindrance() -> None:

@@ -8,9 +8,9 @@ import pytest
 from driving import client_of, make_gateway
 from fake_upstream import FakeUpstream, scenario
 
+from gateway.barring import bar_calls
 from gateway.errors import InvalidRequest
 from gateway.request import GenerationRequest, ToolChoice
-from gateway.toolcalls.barring import bar_calls
 from gateway.toolcalls.loops import bound_identical_calls, count_identical_calls
 from gateway.toolcalls.toolbox import compile_tools
 

@@ -49,7 +49,7 @@ class Pieces:
 
 
 def stream_of(*pieces: bytes) -> ChatStream:
-    return ChatStream(Target(), cast("Exchange", Pieces(*pieces)), lambda _: None)
+    return ChatStream(Target(), cast("Exchange", Pieces(*pieces)), lambda _: None, bounds_thought=True)
 
 
 def counted(content: str, written: int) -> bytes:
@@ -193,6 +193,6 @@ async def test_an_answer_of_another_kind_is_incomplete() -> None:
 def test_the_tokens_of_each_batch_are_told_as_they_come() -> None:
     told: list[int] = []
     pieces = (ROLE, counted("a", 1), counted("bc", 2) + counted("d", 4), counted("e", 7), finish() + usage(5, 8), DONE)
-    stream = ChatStream(Target(), cast("Exchange", Pieces(*pieces)), told.append)
+    stream = ChatStream(Target(), cast("Exchange", Pieces(*pieces)), told.append, bounds_thought=True)
     asyncio.run(batches_of(stream))
     assert told == [1, 3, 3, 1]
