@@ -32,6 +32,8 @@ from bench.serving_sides import UNGUARDED, Machine, Side
 from bench.serving_table import Sample, markdown
 from bench.streams import Reading, decode_rate, read_stream, read_together
 
+from gateway.backend_sampling import FEWEST_THOUGHT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -43,6 +45,7 @@ WORDS: Final = [
 PROMPT_WORDS: Final = 60
 LONGEST_ANSWER_FACTOR: Final = 2
 FEW_TOKENS: Final = 8
+THINKING: Final = {"chat_template_kwargs": {"enable_thinking": True}, "reasoning_budget_tokens": None}
 SAMPLED_ON_GPU: Final = {"backend_sampling": True}
 
 
@@ -194,6 +197,7 @@ def read_args() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pairs", type=int, help="nothing but first tokens, so often direct and through the gateway")
+    parser.add_argument("--thinking", action="store_true", help="nothing but rounds, of answers that may think")
     parser.add_argument("--long-words", type=int, default=600, help="the long prompt")
     parser.add_argument("--busy-seconds", type=float, default=8)
     parser.add_argument("--check-sampling", action="store_true", help="compare greedy answers of CPU and GPU samplers")
@@ -213,7 +217,10 @@ def start(args: argparse.Namespace, stack: contextlib.ExitStack) -> list[Side]:
         overrides = [*args.overrides, *more.split()]
         served = stack.enter_context(machine.serving(f"profile-{number}", args.profile, overrides))
         sides.append(Side(name, served))
-    return sides
+    if not args.thinking:
+        return sides
+    on_cpu = Side("profile, sampled on the CPU", sides[2].server, {"thinking_budget_tokens": FEWEST_THOUGHT - 1})
+    return [Side(side.name, side.server, {**side.fields, **THINKING}) for side in (sides[0], *sides[2:], on_cpu)]
 
 
 async def measure(bench: Bench, args: argparse.Namespace) -> None:
@@ -224,6 +231,9 @@ async def measure(bench: Bench, args: argparse.Namespace) -> None:
         return
     await bench.rounds(1, streams[:2])
     bench.samples.clear()  # the first answers of a server are slow
+    if args.thinking:
+        await bench.rounds(args.rounds, streams)
+        return
     await bench.rounds(args.rounds // 2 or 1, streams)
     await bench.first_tokens(3 * args.rounds, streams[:3])
     await bench.rounds(args.rounds - args.rounds // 2, streams)
@@ -239,9 +249,9 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         sides = start(args, stack)
         bench = Bench(sides, args.tokens, deadline)
-        checks: dict[str, Any] = {
-            "greedy through warmgate": asyncio.run(greedy_is_the_same(sides[0], sides[1], args.tokens))
-        }
+        checks: dict[str, Any] = {}
+        if not args.thinking:
+            checks["greedy through warmgate"] = asyncio.run(greedy_is_the_same(sides[0], sides[1], args.tokens))
         if args.check_sampling:
             checks["greedy, sampled on the GPU"] = check_sampling(sides[0].server.url, args.tokens, 4)
         print(json.dumps(checks, indent=1), flush=True)
