@@ -5,6 +5,7 @@ A variant is one set of keywords without references, `allOf`, `anyOf`, `oneOf` o
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -19,6 +20,7 @@ MOST_VARIANTS = 48
 
 MOST_STEPS = 20_000
 
+_INDEX = re.compile(r"[0-9]{1,9}")  # Python refuses to read a number of more than 4300 digits
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _SPREAD = frozenset({*_REFERENCES, "allOf", "anyOf", "oneOf", "if", "then", "else"})
 
@@ -101,7 +103,7 @@ def resolve(root: Json, reference: str) -> Any:
         key = step.replace("~1", "/").replace("~0", "~")
         if isinstance(node, dict) and key in node:
             node = node[key]
-        elif isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+        elif isinstance(node, list) and _INDEX.fullmatch(key) and int(key) < len(node):
             node = node[int(key)]
         else:
             return True

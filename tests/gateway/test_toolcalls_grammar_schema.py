@@ -168,6 +168,11 @@ def test_a_reference_may_be_written_in_many_ways(reference: str, definitions: An
     assert written({"$ref": reference}, definitions=definitions) == INTEGER
 
 
+@pytest.mark.parametrize("index", ["7", "-1", "²", "0" * 5000], ids=["beyond", "negative", "another script's", "long"])
+def test_what_a_reference_does_not_find_may_be_anything(index: str) -> None:
+    assert written({"$ref": f"#/$defs/list/{index}"}, definitions={"list": [INTEGER]}) == written({})
+
+
 def test_a_schema_that_grows_without_end_is_cut_earlier() -> None:
     wide = {"type": "object", "properties": {f"p{i}": {"$ref": "#"} for i in range(40)}}
     assert len(json.dumps(grammar_schema(wide, WIDE))) < 100_000
