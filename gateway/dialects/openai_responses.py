@@ -9,6 +9,7 @@ import msgspec
 
 from gateway import errors
 from gateway.dialects.base import AnswerHead
+from gateway.dialects.fields import chosen_sampling
 from gateway.dialects.json_body import invalid, too_deep
 from gateway.dialects.openai_chat_request import TextFormat
 from gateway.dialects.openai_chat_thinking import asked_of_thinking
@@ -35,8 +36,6 @@ LOGPROBS = "message.output_text.logprobs"
 
 NOBODY = AnswerHead(id="0", created=0, model="", fingerprint="")
 """Of a response that failed before there was one."""
-
-SAMPLING = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty")
 
 
 @dataclass(slots=True)
@@ -141,7 +140,7 @@ class Responses:
             ),
             parallel_tool_calls=body.parallel_tool_calls if functions else None,
             response_format=_response_format(body),
-            sampling=_sampling(body),
+            sampling=chosen_sampling(body),
         )
 
     def _conversation(self, body: ResponsesRequest, tools: ToolSet) -> Conversation:
@@ -162,13 +161,6 @@ def _logprobs(body: ResponsesRequest) -> int | None:
     if LOGPROBS in (body.include or ()) or body.top_logprobs:
         return body.top_logprobs or 0
     return None
-
-
-def _sampling(body: ResponsesRequest) -> Json:
-    chosen: Json = {name: value for name in SAMPLING if (value := getattr(body, name)) is not None}
-    if body.seed is not None:
-        chosen["seed"] = body.seed % 2**32  # llama-server's seeds have 32 bits; -1 is "any" on both sides
-    return chosen
 
 
 def _response_format(body: ResponsesRequest) -> Json | None:

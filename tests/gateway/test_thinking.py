@@ -69,7 +69,7 @@ ROWS: list[tuple[str, Any, Thinking, Thinking]] = [
     ],
     ("thinking.type", "enabled", Thinking(budget=BY_DEFAULT), Thinking(budget=BY_DEFAULT)),
     ("thinking.type", "adaptive", Thinking(budget=BY_DEFAULT), Thinking(budget=BY_DEFAULT)),
-    ("thinking.type", "disabled", OFF, OFF),
+    *[("thinking.type", kind, OFF, OFF) for kind in ("disabled", "between_tools")],
     *[("output_config.effort", effort, Thinking(budget=budget), OFF) for effort, budget in EFFORTS.items()],
 ]
 
@@ -120,7 +120,7 @@ def says(field: str, value: Any) -> tuple[bool | None, int | None]:
     if isinstance(value, int):
         return value > 0, value
     if field == "thinking.type":
-        return value != "disabled", None
+        return value not in {"disabled", "between_tools"}, None
     if field == "output_config.effort":
         return None, EFFORTS[value]
     return value != "none", EFFORTS.get(value)
