@@ -16,7 +16,7 @@ from app.http_server import bind
 from app.keys import resolve_keys
 from app.launch import EMBEDDED_TEMPLATE, GEMMA4_ARCHITECTURE, cache_dir_of, chosen_profile, plan_model
 from app.memory_plan import MIB, account
-from app.model_shape import read_parts, read_shape
+from app.planned_files import read_planned_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,9 +74,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield finding
     plan, memory = None, None
     if planned is not None:
-        plan, header = planned
+        plan, header, memory = planned
         yield _template(plan, header)
-        memory = account(read_shape(read_parts(header)), plan)
     yield _gpu(settings, plan, memory)
     yield _attempt("port", lambda: _port(settings))
     yield _attempt("keys", lambda: _keys(settings))
@@ -104,14 +103,19 @@ def _engine(settings: Settings) -> tuple[Engine | None, Finding]:
         return engine, Finding("engine", Verdict.FAILED, str(failure))
 
 
-def _model(settings: Settings, engine: Engine | None) -> tuple[tuple[LaunchPlan, GgufHeader] | None, Finding]:
+def _model(
+    settings: Settings, engine: Engine | None
+) -> tuple[tuple[LaunchPlan, GgufHeader, MemoryPlan] | None, Finding]:
     try:
         plan, header = plan_model(settings, engine)
+        files = read_planned_files(plan, header)
     except CommandFailure as failure:
         return None, Finding("model", Verdict.FAILED, str(failure))
     size = plan.model.stat().st_size / 1e9
     slots = f"{plan.slots} slots of {plan.ctx_per_slot:,} tokens"
-    return (plan, header), Finding("model", Verdict.OK, f"{header.architecture}, {size:.1f} GB, {slots}: {plan.model}")
+    memory = account(files.shape, plan, mmproj=files.projector, drafter=files.drafter)
+    found = f"{header.architecture}, {size:.1f} GB, {slots}: {plan.model}"
+    return (plan, header, memory), Finding("model", Verdict.OK, found)
 
 
 def _template(plan: LaunchPlan, header: GgufHeader) -> Finding:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.commands.options import Overrides, Profile  # noqa: TC001 -- the same
-from app.failure import CommandFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from app.cards import Card, Contexts
     from app.drafter import Drafter
-    from app.gguf import GgufHeader
     from app.memory_plan import GpuMemory, HostMemory, MemoryPlan
     from app.model_shape import ModelShape
     from app.settings import Settings
@@ -37,17 +35,21 @@ def plan(
 
     from app import console
     from app.cards import find_card, largest_contexts
+    from app.launch import plan_model
     from app.memory_plan import account
+    from app.planned_files import read_planned_files
     from app.settings import read_settings
 
     settings = read_settings(profile=profile, overrides=overrides, model=model)
     if mmproj is not None:
         settings = settings.model_copy(update={"overrides": (*settings.overrides, f"mmproj={mmproj}")})
     chosen_card = find_card(card)
-    launch, shape, projector, drafter = _read(settings)
-    memory = account(shape, launch, mmproj=projector, drafter=drafter)
-    contexts = largest_contexts(chosen_card, shape, launch, mmproj=projector, drafter=drafter)
-    not_counted = list(_not_counted(settings, launch, drafter))
+    launch, header = plan_model(settings, engine=None)
+    files = read_planned_files(launch, header)
+    shape = files.shape
+    memory = account(shape, launch, mmproj=files.projector, drafter=files.drafter)
+    contexts = largest_contexts(chosen_card, shape, launch, mmproj=files.projector, drafter=files.drafter)
+    not_counted = list(_not_counted(settings, launch, files.drafter))
     for sentence in not_counted:
         console.err.print(sentence, soft_wrap=True, markup=False)
     if as_json:
@@ -55,28 +57,6 @@ def plan(
         typer.echo(json.dumps(report | {"not_counted": not_counted}, indent=2))
     else:
         _show(launch, shape, memory, chosen_card, contexts)
-
-
-def _read(settings: Settings) -> tuple[LaunchPlan, ModelShape, GgufHeader | None, Drafter | None]:
-    """Read the headers of the files that the settings stand for.
-
-    Raises:
-        CommandFailure: They are not here, or cannot be used.
-    """
-    from app.drafter import read_drafter
-    from app.gguf import ModelFileError
-    from app.launch import plan_model
-    from app.model_shape import read_parts, read_shape
-    from app.model_store import check_model
-
-    launch, header = plan_model(settings, engine=None)
-    try:
-        shape = read_shape(read_parts(header))
-        projector = check_model(launch.mmproj) if launch.mmproj else None
-        draft = read_parts(check_model(launch.spec_draft_model)) if launch.spec_draft_model else None
-    except ModelFileError as error:
-        raise CommandFailure(str(error)) from None
-    return launch, shape, projector, read_drafter(draft, launch.spec_type) if draft else None
 
 
 def _not_counted(settings: Settings, launch: LaunchPlan, drafter: Drafter | None) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 from conftest import clean_environment
 
 from app.doctor import Finding, Gpu, Verdict, examine, query_gpu
+from app.model_store import default_cache_dir, default_model
 from app.settings import read_settings
 
 if TYPE_CHECKING:
@@ -98,6 +101,26 @@ def test_a_plan_that_does_not_fit_the_gpu_is_told_with_what_it_takes(nvidia_smi:
     assert finding.verdict is Verdict.WARNING  # a model this small runs on the CPU as well
     assert "100 of 15,360 MiB free" in finding.message
     assert "the plan takes" in finding.message
+
+
+def test_a_drafter_counts_towards_what_the_plan_takes(nvidia_smi: InstallSmi) -> None:
+    nvidia_smi("NVIDIA T4, 580.95.05, 15360, 100")
+    model = default_model(default_cache_dir(os.environ))
+    need = re.compile(r"the plan takes ([\d,]+) MiB")
+    alone, drafting = (
+        need.search(found(overrides=overrides)["GPU"].message)
+        for overrides in ((), ("spec_type=draft-simple", f"spec_draft_model={model}"))
+    )
+    assert alone is not None
+    assert drafting is not None
+    assert int(drafting[1].replace(",", "")) > int(alone[1].replace(",", "")) + 92  # its weights, at least
+
+
+@pytest.mark.parametrize("name", ["mmproj", "spec_draft_model"])
+def test_a_file_of_the_plans_that_is_not_there_is_told(name: str) -> None:
+    finding = found(overrides=(f"{name}=/nowhere/x.gguf",))["model"]
+    assert finding.verdict is Verdict.FAILED
+    assert "/nowhere/x.gguf" in finding.message
 
 
 def run_doctor(*args: str) -> subprocess.CompletedProcess[str]:
