@@ -82,18 +82,25 @@ class Generator:
         self.activity = Activity()
         self._running: set[asyncio.Timeout] = set()  # without a limit, until a shutdown sets one
 
-    async def check(self, request: GenerationRequest) -> None:
-        """Refuse at once what waiting would not help.
+    def check(self, request: GenerationRequest) -> None:
+        """Refuse at once what waiting would not help, before anything is done for it.
 
         Raises:
-            GatewayError: The queue is full, the gateway is being stopped, the prompt is too long, or a call is required
-                that has been made too often.
+            GatewayError: The queue is full, the gateway is being stopped, or a call is required that has been made too
+                often.
         """
         bound_identical_calls(request, self._most_identical_calls)
         try:
             self._admission.check()
         except Overloaded as error:
             raise self._explained(error) from None
+
+    async def check_prompt(self, request: GenerationRequest) -> None:
+        """Refuse a prompt that is too long, once its images are there.
+
+        Raises:
+            GatewayError: It is.
+        """
         with self.activity.request():
             await self._prompt_check.check(request)
 

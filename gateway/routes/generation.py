@@ -124,8 +124,9 @@ class _Exchange:
             self._note(parsed)
             writer = self._writer(parsed)
             async with writer:
+                self._engine.generator.check(parsed.generation)
                 await self._engine.images.resolve(parsed.generation.images)
-                await self._engine.generator.check(parsed.generation)
+                await self._engine.generator.check_prompt(parsed.generation)
                 await self._generate(parsed, writer)
             await writer.end(self._record.calls.summary())  # the slot is free already
             self._record.succeed()

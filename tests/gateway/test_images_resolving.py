@@ -94,6 +94,15 @@ async def test_the_upstream_gets_data_urls_of_what_was_found(path: str, body: Bo
         assert len(service.connections.requests) == 2  # what is there twice is fetched once
 
 
+@scenario
+async def test_nothing_is_fetched_for_a_request_that_is_not_let_in() -> None:
+    async with FakeUpstream().listening() as upstream:
+        service = Service(upstream)
+        await service.gateway.drain(0)
+        assert (await service.chat(URL)).status_code == 503
+    assert service.connections.requests == []
+
+
 @pytest.mark.parametrize(("path", "body", "where"), DIALECTS)
 @scenario
 async def test_a_refused_image_is_an_error_that_names_its_field_in_the_dialect(
