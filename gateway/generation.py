@@ -216,9 +216,11 @@ class Generator:
         async def open_stream(model: ModelInfo) -> ChatStream:
             check_vision(model, request.images)
             sent = bar_calls(request) if model.marks_calls else request
+            sent = self._sampling.choose(sent, model, self._admission.in_flight)
+            record.backend_sampling |= "backend_sampling" in sent.sampling
             return await open_chat(
                 self._target,
-                self._sampling.choose(sent, model, self._admission.in_flight),
+                sent,
                 silence_seconds=self._limits.silence_seconds,
                 on_progress=self.activity.progress,
                 traceparent=record.passed_on,

@@ -64,6 +64,7 @@ class Counting:
         if record.thinking is not None:
             self._of(series.thinking, record.model, "on" if record.thinking.enabled else "off").inc()
             self._of(series.budget_hits, record.model).inc(record.budget_hit)
+            self._of(series.backend_sampling, record.model).inc(record.backend_sampling)
 
     def _count_calls(self, record: RequestRecord) -> None:
         series, report, labels = self._series, record.calls, (record.route, record.model)

@@ -125,6 +125,12 @@ class Series:
             ("model",),
             registry=registry,
         )
+        self.backend_sampling = Counter(
+            "warmgate_backend_sampling_requests",
+            "Answered requests that llama-server was asked to sample on the GPU.",
+            ("model",),
+            registry=registry,
+        )
 
     def _add_tool_calls(self, registry: CollectorRegistry) -> None:
         self.tool_calls = Counter(

@@ -84,6 +84,7 @@ class RequestRecord:
         usage: The tokens that it took, all attempts together.
         calls: What became of its tool calls; the tokens there are those of repairs, and part of `usage`.
         budget_hit: Whether a thought was ended by its budget.
+        backend_sampling: Whether llama-server was asked to sample on the GPU.
         outcome: How it ended: `ok`, `cancelled` (the client left), or an error's.
         status: The answer's HTTP status. A stream has begun with 200, whatever its error says here.
         error: What the client was told instead of a complete answer.
@@ -117,6 +118,7 @@ class RequestRecord:
     usage: Usage = NO_TOKENS
     calls: CallReport = field(default_factory=CallReport)
     budget_hit: bool = False
+    backend_sampling: bool = False
     outcome: str = CANCELLED
     status: int = CLIENT_CLOSED_REQUEST
     error: GatewayError | None = None

@@ -90,6 +90,7 @@ def _generation(record: RequestRecord, tokens: dict[str, int]) -> dict[str, Any]
         "tools": record.tools,
         "thinking": "on" if thinking else "off",
         "budget_hit": record.budget_hit,
+        "backend_sampling": record.backend_sampling,
         "tokens": tokens,
         "pieces": record.pieces,
         "attempts": len(record.attempts),

@@ -178,6 +178,7 @@ def _our_attributes(record: RequestRecord) -> Iterator[tuple[str, AttributeValue
     if record.thinking is not None:
         yield "warmgate.thinking", record.thinking.enabled
         yield "warmgate.thinking.budget_hit", record.budget_hit
+        yield "warmgate.backend_sampling", record.backend_sampling
     for outcome, count in record.calls.outcomes.items():
         yield f"warmgate.tool_calls.{outcome}", count
     if record.failures:

@@ -59,6 +59,7 @@ OURS = {
     "warmgate_tokens": "counter",
     "warmgate_thinking_requests": "counter",
     "warmgate_thinking_budget_hits": "counter",
+    "warmgate_backend_sampling_requests": "counter",
     "warmgate_tool_calls": "counter",
     "warmgate_tool_call_normalizations": "counter",
     "warmgate_tool_call_repairs": "counter",

@@ -89,6 +89,7 @@ def test_a_request_is_one_line(log: pytest.LogCaptureFixture) -> None:
         "tools": True,
         "thinking": "on",
         "budget_hit": False,
+        "backend_sampling": False,
         "tokens": {"prompt": 100, "cached": 60, "thought": 7, "answer": 21, "repair": 12},
         "pieces": 20,
         "attempts": 2,

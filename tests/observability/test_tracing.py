@@ -177,6 +177,7 @@ def test_attributes_are_those_of_the_conventions_and_hold_nothing_that_was_said(
         "warmgate.images": 0,
         "warmgate.thinking": True,
         "warmgate.thinking.budget_hit": False,
+        "warmgate.backend_sampling": False,
         "warmgate.tool_calls.repaired": 1,
         "warmgate.upstream.failures": ("malformed",),
     }

@@ -28,6 +28,12 @@ def text(gate: Warmgate) -> str:
     return str(answer["choices"][0]["message"]["content"])
 
 
+def counted(gate: Warmgate) -> float:
+    with gate.client() as client:
+        lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[1]) for line in lines if line.startswith("warmgate_backend_sampling_requests_total{"))
+
+
 def test_a_greedy_answer_is_the_same_wherever_it_is_sampled(
     warmgate: Warmgate, start_warmgate: Callable[..., Warmgate]
 ) -> None:
@@ -35,4 +41,6 @@ def test_a_greedy_answer_is_the_same_wherever_it_is_sampled(
     assert text(other) == text(warmgate)
     assert True in sampled_by_the_engine(other)
     assert True not in sampled_by_the_engine(warmgate)  # auto, and the model is not on a GPU
+    assert counted(other) == 1
+    assert counted(warmgate) == 0
     other.end()
