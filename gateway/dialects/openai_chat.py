@@ -45,6 +45,7 @@ class ParsedChat:
             include_usage=self.include_usage,
             top_logprobs=self.generation.logprobs or 0,
             show_thought=self.show_thought,
+            choices=self.choices,
         )
 
     def body(self, head: AnswerHead, answers: Sequence[CompleteAnswer]) -> bytes:

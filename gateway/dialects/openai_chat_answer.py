@@ -54,11 +54,16 @@ class ChatStreamRenderer:
     """Writes `chat.completion.chunk` events. What all chunks of an answer share is encoded once."""
 
     def __init__(
-        self, head: AnswerHead, *, include_usage: bool, top_logprobs: int = 0, show_thought: bool = True
+        self,
+        head: AnswerHead,
+        *,
+        include_usage: bool,
+        top_logprobs: int = 0,
+        show_thought: bool = True,
+        choices: int = 1,
     ) -> None:
         self._include_usage = include_usage
         self._show_thought = show_thought
-        self._top_logprobs = top_logprobs
         self._usages: list[events.Usage] = []
         shared = {
             "id": f"chatcmpl-{head.id}",
@@ -69,17 +74,22 @@ class ChatStreamRenderer:
         }
         self._opening = b"data: " + _encode(shared)[:-1]
         # OpenAI announces the usage that is to come with a null in every other chunk
-        self._closing = b',"usage":null}\n\n' if include_usage else b"}\n\n"
-        self._choices: dict[int, _ChoiceRenderer] = {}
+        closing = b',"usage":null}\n\n' if include_usage else b"}\n\n"
+        self._choices = [_ChoiceRenderer(i, self._opening, closing, top_logprobs) for i in range(choices)]
+        self._started = False
 
     def render(self, batch: Sequence[events.Event], choice: int = 0) -> bytes:
-        """Write a batch of events."""
-        if choice not in self._choices:
-            self._choices[choice] = _ChoiceRenderer(choice, self._opening, self._closing, self._top_logprobs)
+        """Write a batch of events.
+
+        Before the first one, all choices begin, in their order: openai-python's stream helper fails at one that begins
+        before those that stand before it.
+        """
+        begun = b"" if self._started else b"".join(one.begin() for one in self._choices)
+        self._started = True
         self._usages += [event for event in batch if isinstance(event, events.Usage)]
         if not self._show_thought:
             batch = [event for event in batch if not isinstance(event, events.ReasoningDelta)]
-        return self._choices[choice].render(batch)
+        return begun + self._choices[choice].render(batch)
 
     def end(self) -> bytes:
         """Write the usage, if it was asked for, and the end mark."""
@@ -103,14 +113,13 @@ class _ChoiceRenderer:
         self._delta_closing = b',"logprobs":null,"finish_reason":null}]' + closing
         self._text_opening = self._delta_opening + b'{"content":'
         self._text_closing = b"}" + self._delta_closing
-        self._started = False
         self._calls = 0
 
+    def begin(self) -> bytes:
+        return self._chunk({"role": "assistant", "content": ""})
+
     def render(self, batch: Sequence[events.Event]) -> bytes:
-        written = [] if self._started else [self._chunk({"role": "assistant", "content": ""})]
-        self._started = True
-        written += [self._event(event) for event in batch]
-        return b"".join(written)
+        return b"".join([self._event(event) for event in batch])
 
     def _event(self, event: events.Event) -> bytes:
         match event:

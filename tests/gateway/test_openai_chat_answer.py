@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from driving import events_of
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
 
 from gateway.dialects.base import AnswerHead
 from gateway.dialects.complete import CompleteAnswer
@@ -354,7 +356,7 @@ def test_a_parsed_request_knows_how_to_write_its_answer() -> None:
 
 
 def test_choices_are_streamed_side_by_side_and_share_one_usage() -> None:
-    renderer = ChatStreamRenderer(HEAD, include_usage=True)
+    renderer = ChatStreamRenderer(HEAD, include_usage=True, choices=2)
     body = b"".join(renderer.render([event], choice) for event in HELLO for choice in (0, 1)) + renderer.end()
     *chunks, usage, done = events_of(body)
     for index in (0, 1):
@@ -368,6 +370,19 @@ def test_choices_are_streamed_side_by_side_and_share_one_usage() -> None:
     both = {"completion_tokens": 4, "total_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 2}}
     assert usage["usage"] == COUNTS | both
     assert done == "[DONE]"
+
+
+def test_all_choices_begin_in_their_order_whichever_has_something_to_say_first() -> None:
+    """Or openai-python's stream helper fails with an IndexError."""
+    parsed = ChatCompletions().parse(b'{"messages": [{"role": "user", "content": "Hi"}], "n": 3, "stream": true}')
+    renderer = parsed.stream_renderer(HEAD)
+    *chunks, _ = events_of(b"".join(renderer.render(HELLO, choice) for choice in (2, 0, 1)) + renderer.end())
+    assert [one["choices"][0]["index"] for one in chunks[:4]] == [0, 1, 2, 2]
+    helper: ChatCompletionStreamState[None] = ChatCompletionStreamState()
+    for one in chunks:
+        helper.handle_chunk(ChatCompletionChunk.model_validate(one))
+    choices = helper.get_final_completion().choices
+    assert [(one.index, one.message.content) for one in choices] == [(i, "Hello world") for i in range(3)]
 
 
 def test_choices_in_one_piece_are_numbered_and_share_one_usage() -> None:
