@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from gateway.dialects.json_body import invalid
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.request import Json
 
 Choices = Annotated[int, Meta(ge=1, le=8)]
@@ -24,6 +28,9 @@ RepeatPenalty = Annotated[float, Meta(gt=0, le=10)]
 LogitBias = dict[str, Annotated[float, Meta(ge=-100, le=100)]]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
+Nothing = Annotated[Any, Meta(extra_json_schema={"type": "null"})]
+"""A field that cannot be honoured: null asks for nothing, and anything else is to be refused by name."""
+
 _SAMPLERS = (
     "temperature",
     "top_p",
@@ -34,6 +41,26 @@ _SAMPLERS = (
     "repeat_penalty",
     "logit_bias",
 )
+
+
+def stop_texts(stop: Stop | None) -> tuple[str, ...]:
+    """Return a body's stop texts, without empty ones: such a text would end every answer before its first word."""
+    return tuple(text for text in ([stop] if isinstance(stop, str) else stop or ()) if text)
+
+
+def refuse_unsupported(body: msgspec.Struct, unsupported: Mapping[str, str]) -> None:
+    """Refuse the fields that cannot be honoured, unless they are null and ask for nothing.
+
+    Args:
+        body: Holds them as `Nothing`.
+        unsupported: Their names, with what to say of them.
+
+    Raises:
+        InvalidRequest: It names the first.
+    """
+    for name, why in unsupported.items():
+        if getattr(body, name) is not None:
+            raise invalid(name, why)
 
 
 def chosen_sampling(body: msgspec.Struct) -> Json:

@@ -25,6 +25,7 @@ IGNORED = {
     "metadata": "nothing is stored",
     "prediction": "a hint for speed",
     "prompt_cache_key": "the prefix cache works without it",
+    "prompt_cache_options": "the prefix cache works without it",
     "prompt_cache_retention": "the prefix cache works without it",
     "safety_identifier": "nobody is told",
     "service_tier": "there is one tier",
@@ -41,7 +42,7 @@ UNSUPPORTED = {
     "moderation": "This endpoint does not moderate.",
     "web_search_options": "This endpoint does not search the web.",
 }
-"""Top-level fields of OpenAI's that would change the answer and that we cannot honour, with what to say."""
+"""Top-level fields of OpenAI's that would change the answer and that we cannot honour, with what to say unless null."""
 
 
 class _Part(msgspec.Struct, tag_field="type"):
@@ -107,6 +108,7 @@ class AssistantMessage(_Message, tag="assistant"):
     content: MessageContent | None = None
     reasoning_content: str | None = None
     tool_calls: list[ToolCall] | None = None
+    refusal: str | None = None
 
 
 class ToolMessage(_Message, tag="tool"):
@@ -162,7 +164,7 @@ class JsonSchemaFormat(_ResponseFormat, tag="json_schema"):
 
 
 class StreamOptions(msgspec.Struct):
-    include_usage: bool = False
+    include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
 
@@ -197,12 +199,19 @@ class ChatCompletionRequest(ThinkingFields, kw_only=True, forbid_unknown_fields=
     metadata: Any = None
     prediction: Any = None
     prompt_cache_key: Any = None
+    prompt_cache_options: Any = None
     prompt_cache_retention: Any = None
     safety_identifier: Any = None
     service_tier: Any = None
     store: Any = None
     user: Any = None
     verbosity: Any = None
+    # refused, unless null: see UNSUPPORTED
+    audio: fields.Nothing = None
+    function_call: fields.Nothing = None
+    functions: fields.Nothing = None
+    moderation: fields.Nothing = None
+    web_search_options: fields.Nothing = None
 
 
 _decode = msgspec.json.Decoder(ChatCompletionRequest).decode
@@ -214,7 +223,9 @@ def decode(body: bytes) -> ChatCompletionRequest:
     Raises:
         InvalidRequest: It is not JSON, or a field has the wrong type or value, or is unknown; `param` names it.
     """
-    return decode_body(_decode, body, UNSUPPORTED)
+    request = decode_body(_decode, body, {})
+    fields.refuse_unsupported(request, UNSUPPORTED)
+    return request
 
 
 def to_generation(body: ChatCompletionRequest, policy: ThinkingPolicy) -> GenerationRequest:
@@ -232,7 +243,7 @@ def to_generation(body: ChatCompletionRequest, policy: ThinkingPolicy) -> Genera
         images=tuple(images),
         thinking=plan_thinking(asked_of_thinking(body), policy, max_tokens=max_tokens),
         max_tokens=max_tokens,
-        stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+        stop=fields.stop_texts(body.stop),
         logprobs=_logprobs(body),
         tools=tools,
         tool_choice=choice,
@@ -273,7 +284,7 @@ def _tool_choice(body: ChatCompletionRequest) -> ToolChoice:
 
 
 def _message(message: Message, where: str, images: list[ImageSource]) -> Json:
-    content = _content(message.content or "", where)
+    content = _content(_said(message), where)
     images += content.images
     if isinstance(message, AssistantMessage):
         return _assistant(message, content, where)
@@ -283,8 +294,14 @@ def _message(message: Message, where: str, images: list[ImageSource]) -> Json:
     return {"role": "user" if isinstance(message, UserMessage) else "system", "content": content.build()}
 
 
+def _said(message: Message) -> MessageContent:
+    if message.content is None and isinstance(message, AssistantMessage):
+        return message.refusal or ""  # which OpenAI's models have in place of content
+    return message.content or ""
+
+
 def _assistant(message: AssistantMessage, content: Content, where: str) -> Json:
-    if message.content is None and not message.tool_calls:
+    if message.content is None and not (message.tool_calls or message.refusal):
         raise invalid(f"{where}.content", "an assistant message needs content or tool_calls.")
     built: Json = {"role": "assistant", "content": content.build()}
     if message.reasoning_content:

@@ -69,7 +69,7 @@ class Completions:
     def error_body(self, error: errors.GatewayError) -> dict[str, Any]:
         """Render an error that is sent instead of an answer."""
         body: dict[str, Any] = errors.openai_body(error)
-        if error.param == "messages":
+        if error.code == errors.PromptTooLong.default_code:
             body["error"]["param"] = "prompt"  # what the one message was made of
         return body
 

@@ -77,7 +77,7 @@ def to_generation(body: CompletionRequest) -> GenerationRequest:
         messages=[{"role": "user", "content": _prompt(body.prompt)}],
         thinking=OFF,
         max_tokens=body.max_tokens or DEFAULT_MAX_TOKENS,
-        stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+        stop=fields.stop_texts(body.stop),
         logprobs=body.logprobs,
         sampling=fields.chosen_sampling(body),
     )

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from gateway.dialects import fields
 from gateway.dialects.json_body import decode_body, invalid
 
 UNSUPPORTED = {
     "dimensions": "The served model's vectors have one length.",
 }
-"""Fields of OpenAI's that would change the answer and that we cannot honour, with what to say."""
+"""Fields of OpenAI's that would change the answer and that we cannot honour, with what to say unless null."""
 
 
 class EmbeddingRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -24,6 +25,7 @@ class EmbeddingRequest(msgspec.Struct, forbid_unknown_fields=True):
     input: str | Annotated[list[str | int | list[int]], Meta(min_length=1, max_length=2048)]
     model: str = ""
     encoding_format: Literal["float", "base64"] | None = None
+    dimensions: fields.Nothing = None
     user: Any = None  # accepted and ignored: nobody is told
 
 
@@ -36,7 +38,8 @@ def parse(body: bytes) -> bytes:
     Raises:
         InvalidRequest: It names the field.
     """
-    request = decode_body(_decode, body, UNSUPPORTED)
+    request = decode_body(_decode, body, {})
+    fields.refuse_unsupported(request, UNSUPPORTED)
     texts = [request.input] if isinstance(request.input, str) else request.input
     if not all(isinstance(text, str) for text in texts):
         raise invalid("input", "this endpoint takes text, not token numbers.")

@@ -21,6 +21,7 @@ def upstream_with(status: int = 200, body: Any = ANSWER) -> FakeUpstream:
     [
         ({"input": "Hi", "model": "any"}, {"input": ["Hi"], "encoding_format": "float"}),
         ({"input": ["a", "b"], "user": "me"}, {"input": ["a", "b"], "encoding_format": "float"}),
+        ({"input": "Hi", "dimensions": None}, {"input": ["Hi"], "encoding_format": "float"}),
         ({"input": "Hi", "encoding_format": "base64"}, {"input": ["Hi"], "encoding_format": "base64"}),
     ],
 )

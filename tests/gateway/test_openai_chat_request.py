@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
 
 from gateway.dialects.openai_chat import ChatCompletions
 from gateway.dialects.openai_chat_request import IGNORED, UNSUPPORTED, ChatCompletionRequest
@@ -96,7 +97,8 @@ def test_what_is_not_json_is_refused_as_that(body: bytes) -> None:
         (with_hi(add_generation_prompt=False), "Unknown parameter", "add_generation_prompt"),
         (with_hi(reasoning_format="none"), "Unknown parameter", "reasoning_format"),
         (with_hi(parse_tool_calls=False), "Unknown parameter", "parse_tool_calls"),
-        *[(with_hi(**{name: None}), f"Invalid '{name}': {why}", name) for name, why in UNSUPPORTED.items()],
+        *[(with_hi(**{name: {}}), f"Invalid '{name}': {why}", name) for name, why in UNSUPPORTED.items()],
+        *[(with_hi(**{name: False}), f"Invalid '{name}': {why}", name) for name, why in UNSUPPORTED.items()],
         # messages
         (with_hi(messages=[]), "length >= 1", "messages"),
         (with_hi(messages=None), "Expected `array`, got `null`", "messages"),
@@ -334,6 +336,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "x-unknown
                     "modalities",
                     *ThinkingFields.__struct_fields__,
                     *IGNORED,
+                    *UNSUPPORTED,
                 ]
             )
             | with_hi(),
@@ -355,6 +358,8 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "x-unknown
         ),
         pytest.param(with_hi(stop="\n"), {"stop": ("\n",)}, {}, id="one stop"),
         pytest.param(with_hi(stop=["a", "b"]), {"stop": ("a", "b")}, {}, id="stops"),
+        pytest.param(with_hi(stop=""), {}, {}, id="an empty stop"),
+        pytest.param(with_hi(stop=["", "b"]), {"stop": ("b",)}, {}, id="an empty one of two stops"),
         pytest.param(
             with_hi(
                 temperature=0,
@@ -602,6 +607,12 @@ def test_a_broken_history_of_calls_is_mended() -> None:
     ]
 
 
+def test_a_refusal_is_what_the_assistant_said() -> None:
+    refused = {"role": "assistant", "content": None, "refusal": "I will not."}
+    parsed = parse(json.dumps(with_hi(messages=[HI, refused, HI])).encode())
+    assert parsed.generation.messages == [HI, {"role": "assistant", "content": "I will not."}, HI]
+
+
 def test_images_keep_their_place_among_the_texts_and_the_field_that_they_came_in() -> None:
     parts = [
         {"type": "text", "text": "This"},
@@ -636,6 +647,7 @@ def test_a_field_that_is_ignored_is_accepted_whatever_it_holds(name: str, value:
         ({}, False, False),
         ({"stream": True}, True, False),
         ({"stream": True, "stream_options": {}}, True, False),
+        ({"stream": True, "stream_options": {"include_usage": None}}, True, False),
         ({"stream": True, "stream_options": {"include_usage": True}}, True, True),
         ({"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False, "x": 1}}, True, True),
         ({"stream": False, "stream_options": {"include_usage": True}}, False, True),
@@ -649,5 +661,10 @@ def test_how_the_answer_is_wanted(fields: dict[str, Any], stream: object, includ
 
 def test_every_field_is_honoured_ignored_or_refused_and_none_is_two_of_these() -> None:
     fields = {field.name for field in msgspec.structs.fields(ChatCompletionRequest)}
-    assert fields >= IGNORED.keys()
-    assert not fields & UNSUPPORTED.keys()
+    assert fields >= IGNORED.keys() | UNSUPPORTED.keys()
+    assert not IGNORED.keys() & UNSUPPORTED.keys()
+
+
+def test_every_field_that_openai_python_sends_is_known() -> None:
+    fields = {field.name for field in msgspec.structs.fields(ChatCompletionRequest)}
+    assert fields >= CompletionCreateParamsStreaming.__annotations__.keys()

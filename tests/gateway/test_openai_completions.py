@@ -101,6 +101,11 @@ def test_every_field_that_is_honoured_arrives() -> None:
     assert (parsed.stream, parsed.choices, parsed.include_usage) == (True, 3, True)
 
 
+@pytest.mark.parametrize(("given", "meant"), [("", ()), ([""], ()), (["", "END"], ("END",))])
+def test_an_empty_stop_ends_nothing(given: str | list[str], meant: tuple[str, ...]) -> None:
+    assert parse(prompt="a", stop=given).generation.stop == meant
+
+
 def test_nulls_are_defaults() -> None:
     fields = CompletionRequest.__struct_fields__
     assert parse(prompt="a", **{name: None for name in fields if name not in {"prompt", "model"}}) == parse(prompt="a")
@@ -127,12 +132,14 @@ def test_nulls_are_defaults() -> None:
         ({"prompt": "a", "grammar": 'root ::= "a"'}, "grammar", "Unknown parameter"),
         ({"prompt": "a", "grammar_triggers": []}, "grammar_triggers", "Unknown parameter"),
         ({"prompt": "a", "id_slot": 1}, "id_slot", "Unknown parameter"),
+        ({"prompt": "a", "messages": []}, "messages", "Unknown parameter"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(body: dict[str, Any], param: str, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message) as caught:
         parse(**body)
     assert caught.value.param == param
+    assert Completions().error_body(caught.value)["error"]["param"] == param
 
 
 def test_a_prompt_that_does_not_fit_is_the_prompts_fault() -> None:
