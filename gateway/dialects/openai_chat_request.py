@@ -16,7 +16,8 @@ from gateway.dialects import fields
 from gateway.dialects.content import Content
 from gateway.dialects.json_body import decode_body, invalid
 from gateway.dialects.openai_chat_thinking import ThinkingFields, asked_of_thinking
-from gateway.request import GenerationRequest, ImageSource, Json, ToolChoice
+from gateway.dialects.openai_chat_tool_choice import Given, to_tool_choice
+from gateway.request import GenerationRequest, ImageSource, Json
 from gateway.thinking import ThinkingPolicy, plan_thinking
 from gateway.toolcalls.history import mend_history
 from gateway.toolcalls.toolbox import compile_tools
@@ -131,15 +132,6 @@ class Tool(msgspec.Struct):
     type: Literal["function"] = "function"
 
 
-class NamedFunction(msgspec.Struct):
-    name: str
-
-
-class NamedToolChoice(msgspec.Struct):
-    function: NamedFunction
-    type: Literal["function"] = "function"
-
-
 class JsonSchema(msgspec.Struct, omit_defaults=True):
     name: str
     schema: Json | None = None
@@ -191,7 +183,7 @@ class ChatCompletionRequest(ThinkingFields, kw_only=True, forbid_unknown_fields=
     logprobs: bool | None = None
     top_logprobs: fields.TopLogprobs | None = None
     tools: Annotated[list[Tool], Meta(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
+    tool_choice: Given | None = None
     parallel_tool_calls: bool | None = None
     response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
     modalities: list[Literal["text"]] | None = None
@@ -235,7 +227,7 @@ def to_generation(body: ChatCompletionRequest, policy: ThinkingPolicy) -> Genera
         InvalidRequest: Fields contradict each other, or ask for what the model cannot take.
     """
     tools: list[Json] | None = msgspec.to_builtins(body.tools) if body.tools else None
-    choice = _tool_choice(body)
+    choice = to_tool_choice(body.tool_choice, {tool.function.name for tool in body.tools or ()})
     images: list[ImageSource] = []
     max_tokens = body.max_completion_tokens or body.max_tokens
     return GenerationRequest(
@@ -267,20 +259,6 @@ def _response_format(body: ChatCompletionRequest) -> dict[str, Any] | None:
         return None
     built: dict[str, Any] = msgspec.to_builtins(body.response_format)
     return built
-
-
-def _tool_choice(body: ChatCompletionRequest) -> ToolChoice:
-    choice = body.tool_choice
-    if not body.tools:
-        if choice not in (None, "none", "auto"):
-            raise invalid("tool_choice", "there are no tools to choose from.")
-        return ToolChoice("none")
-    if not isinstance(choice, NamedToolChoice):
-        return ToolChoice(choice or "auto")
-    name = choice.function.name
-    if name not in {tool.function.name for tool in body.tools}:
-        raise invalid("tool_choice.function.name", f"there is no tool {name!r}.")
-    return ToolChoice("required", frozenset({name}))
 
 
 def _message(message: Message, where: str, images: list[ImageSource]) -> Json:

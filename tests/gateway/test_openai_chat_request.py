@@ -19,6 +19,7 @@ from gateway.upstream.wire import encode_request
 
 HI = {"role": "user", "content": "Hi"}
 TOOL = {"type": "function", "function": {"name": "weather"}}
+CLOCK = {"type": "function", "function": {"name": "clock"}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
 ALWAYS = {
     "stream": True,
@@ -33,6 +34,11 @@ parse = ChatCompletions(ThinkingPolicy(budget=None)).parse
 
 def with_hi(**fields: Any) -> dict[str, Any]:
     return {"messages": [HI], **fields}
+
+
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
 
 
 def refusal(body: Any) -> InvalidRequest:
@@ -199,6 +205,20 @@ def test_what_is_not_json_is_refused_as_that(body: bytes) -> None:
             "tool_choice.function.name",
         ),
         (with_hi(tool_choice={"type": "function"}, tools=[TOOL]), "Missing required", "tool_choice.function"),
+        (with_hi(tool_choice=allowed("auto", "weather")), "no tools to choose from", "tool_choice"),
+        (
+            with_hi(tool_choice=allowed("auto", "weather", "f"), tools=[TOOL]),
+            "there is no tool 'f'",
+            "tool_choice.allowed_tools.tools[1].function.name",
+        ),
+        (with_hi(tool_choice=allowed("required"), tools=[TOOL]), "none among them", "tool_choice.allowed_tools.tools"),
+        (with_hi(tool_choice=allowed("none"), tools=[TOOL]), "Invalid enum", "tool_choice.allowed_tools.mode"),
+        (
+            with_hi(tool_choice={"type": "allowed_tools", "mode": "auto", "tools": []}, tools=[TOOL]),
+            "Missing required",
+            "tool_choice.allowed_tools",
+        ),
+        (with_hi(tool_choice={"type": "custom"}, tools=[TOOL]), "Invalid enum value 'custom'", "tool_choice.type"),
         # numbers and their bounds
         (with_hi(n=9), "Expected `int` <= 8", "n"),
         (with_hi(n=0), "Expected `int` >= 1", "n"),
@@ -489,6 +509,24 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "x-unknown
             },
             {"tools": [TOOL], "tool_choice": "required"},
             id="a named tool becomes the only one",
+        ),
+        pytest.param(
+            with_hi(tools=[TOOL, CLOCK], tool_choice=allowed("auto", "clock")),
+            {"tools": [TOOL, CLOCK], "tool_choice": ToolChoice("auto", frozenset({"clock"}))},
+            {"tools": [CLOCK], "tool_choice": "auto"},
+            id="some tools may be called",
+        ),
+        pytest.param(
+            with_hi(tools=[TOOL, CLOCK], tool_choice=allowed("required", "weather", "clock")),
+            {"tools": [TOOL, CLOCK], "tool_choice": ToolChoice("required", frozenset({"weather", "clock"}))},
+            {"tools": [TOOL, CLOCK], "tool_choice": "required"},
+            id="one of some tools must be called",
+        ),
+        pytest.param(
+            with_hi(tools=[TOOL], tool_choice=allowed("auto")),
+            {"tools": [TOOL], "tool_choice": ToolChoice("none")},
+            {"tools": [TOOL], "tool_choice": "none"},
+            id="no tool may be called",
         ),
         pytest.param(
             with_hi(tools=[], tool_choice="auto", parallel_tool_calls=True), {}, {}, id="a choice among no tools"
