@@ -17,6 +17,7 @@ from gateway.dialects.content import Content
 from gateway.dialects.json_body import decode_body, invalid
 from gateway.dialects.openai_chat_thinking import ThinkingFields, asked_of_thinking
 from gateway.dialects.openai_chat_tool_choice import Given, to_tool_choice
+from gateway.dialects.openai_chat_turns import begin_turn
 from gateway.request import GenerationRequest, ImageSource, Json
 from gateway.thinking import ThinkingPolicy, plan_thinking
 from gateway.toolcalls.history import mend_history
@@ -229,9 +230,11 @@ def to_generation(body: ChatCompletionRequest, policy: ThinkingPolicy) -> Genera
     tools: list[Json] | None = msgspec.to_builtins(body.tools) if body.tools else None
     choice = to_tool_choice(body.tool_choice, {tool.function.name for tool in body.tools or ()})
     images: list[ImageSource] = []
+    messages = mend_history([_message(one, f"messages[{i}]", images) for i, one in enumerate(body.messages)])
+    response_format = _response_format(body)
     max_tokens = body.max_completion_tokens or body.max_tokens
     return GenerationRequest(
-        messages=mend_history([_message(one, f"messages[{i}]", images) for i, one in enumerate(body.messages)]),
+        messages=begin_turn(messages, bound=response_format is not None or choice.mode == "required"),
         images=tuple(images),
         thinking=plan_thinking(asked_of_thinking(body), policy, max_tokens=max_tokens),
         max_tokens=max_tokens,
@@ -241,7 +244,7 @@ def to_generation(body: ChatCompletionRequest, policy: ThinkingPolicy) -> Genera
         tool_choice=choice,
         toolbox=compile_tools(tools, choice, parallel=body.parallel_tool_calls),
         parallel_tool_calls=body.parallel_tool_calls if tools else None,
-        response_format=_response_format(body),
+        response_format=response_format,
         sampling=fields.chosen_sampling(body),
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 from conftest import KEY
-from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field, SecretStr
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from conftest import Warmgate
-    from langchain_core.messages import AIMessage, BaseMessage
+    from langchain_core.messages import BaseMessage
 
 
 QUESTION = [("system", "You are a helpful assistant."), ("user", "What is the capital of France?")]
@@ -98,6 +98,24 @@ def joined(parts: Iterable[AIMessage]) -> AIMessage:
 def test_structured_output_by_schema(model: ChatOpenAI) -> None:
     answer = model.with_structured_output(Capital, method="json_schema").invoke(QUESTION)
     assert isinstance(answer, Capital)
+
+
+CONVERSATION = [HumanMessage(weather.QUESTION), AIMessage("It is sunny.")]
+
+
+def test_structured_output_of_a_conversation(contract_url: str) -> None:
+    """As an agent asks for it at its end, with the model's own words as the last message."""
+    model = model_at(contract_url, responses=False)
+    by_schema = model.with_structured_output(Capital, method="json_schema")
+    assert isinstance(by_schema.invoke(CONVERSATION), Capital)
+    by_tool = model.with_structured_output(weather.TOOL, method="function_calling")
+    assert by_tool.invoke(CONVERSATION) == weather.ARGUMENTS
+
+
+def test_agents_that_speak_in_turn(contract_url: str) -> None:
+    model = model_at(contract_url, responses=False)
+    assert model.invoke([*CONVERSATION, AIMessage("It is warm.", name="another")]).text
+    assert model.invoke([AIMessage("What may I do for you?")]).text
 
 
 def test_structured_output_by_tool(contract_url: str, responses: bool) -> None:

@@ -645,6 +645,31 @@ def test_a_broken_history_of_calls_is_mended() -> None:
     ]
 
 
+SAID = {"role": "assistant", "content": "Hello"}
+NOTHING = {"role": "user", "content": ""}
+OBJECT = {"response_format": {"type": "json_object"}}
+
+
+@pytest.mark.parametrize(
+    ("messages", "fields", "sent"),
+    [
+        ([HI, SAID], {}, [HI, SAID]),
+        ([HI, SAID], {"tools": [TOOL], "response_format": {"type": "text"}}, [HI, SAID]),
+        ([HI, SAID], OBJECT, [HI, SAID, NOTHING]),
+        ([HI, SAID], {"tools": [TOOL], "tool_choice": "required"}, [HI, SAID, NOTHING]),
+        ([HI, SAID, HI], OBJECT, [HI, SAID, HI]),
+        ([HI, SAID, SAID], {}, [HI, SAID, SAID, NOTHING]),
+        ([HI, SAID, SAID, HI], {}, [HI, SAID, SAID, HI]),
+        ([SAID], {}, [SAID, NOTHING]),
+        ([HI], OBJECT, [HI]),
+    ],
+)
+def test_a_last_message_of_the_assistants_is_gone_on_with_where_that_can_be(
+    messages: list[Any], fields: dict[str, Any], sent: list[Any]
+) -> None:
+    assert parse(json.dumps(with_hi(messages=messages, **fields)).encode()).generation.messages == sent
+
+
 def test_a_refusal_is_what_the_assistant_said() -> None:
     refused = {"role": "assistant", "content": None, "refusal": "I will not."}
     parsed = parse(json.dumps(with_hi(messages=[HI, refused, HI])).encode())
