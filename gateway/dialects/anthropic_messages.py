@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import errors
 from gateway.dialects.anthropic_messages_answer import MessagesStreamRenderer, event_bytes, messages_body
-from gateway.dialects.anthropic_messages_request import decode, decode_count, shows_thoughts, to_generation
+from gateway.dialects.anthropic_messages_request import (
+    REFUSAL_CODES,
+    decode,
+    decode_count,
+    shows_thoughts,
+    to_generation,
+)
 from gateway.dialects.json_body import too_deep
 
 if TYPE_CHECKING:
@@ -90,7 +96,10 @@ class Messages:
 
     def error_body(self, error: errors.GatewayError) -> dict[str, Any]:
         """Render an error that is sent instead of an answer."""
-        return errors.anthropic_body(error)
+        body = errors.anthropic_body(error)
+        if error.code in REFUSAL_CODES.values():
+            body["error"]["details"] = {"error_code": error.code}
+        return body
 
     def stream_error(self, error: errors.GatewayError) -> bytes:
         """Write an error event. No end follows: it would say that the answer is complete."""

@@ -45,6 +45,8 @@ def to_chat_messages(
         conversation.add(model_turn, replies)
     if not conversation.messages:
         raise invalid("messages", "there is nothing in them.")
+    if len(conversation.messages) == 1 and conversation.messages[0]["role"] == "assistant":
+        raise invalid("messages", "there is nothing in them but the beginning of the answer.")
     return conversation.messages, conversation.images
 
 

@@ -9,7 +9,7 @@ without it.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,7 @@ from gateway.dialects.anthropic_messages_conversation import to_chat_messages
 from gateway.dialects.anthropic_messages_wire import Message, TextBlock  # noqa: TC001 -- msgspec reads annotations
 from gateway.dialects.json_body import decode_body, invalid
 from gateway.dialects.openai_chat_thinking import ThinkingFields, asked_of_thinking
+from gateway.errors import InvalidRequest
 from gateway.request import GenerationRequest, Json, ToolChoice
 from gateway.thinking import Thinking, ThinkingPolicy, plan_thinking
 from gateway.toolcalls.toolbox import ToolFields, compile_tools
@@ -53,7 +54,12 @@ UNSUPPORTED = {
     "mcp_servers": "This endpoint calls no MCP servers; give their tools as tools.",
     "thread": "Nothing is stored here; send the whole conversation.",
 }
-"""Top-level fields of Anthropic's that would change the answer and that we cannot honour, with what to say."""
+"""Top-level fields of Anthropic's that would change the answer and that we cannot honour, with what to say unless null
+or an empty list."""
+
+REFUSAL_CODES = {"thread": "thread_unsupported_request"}
+"""Anthropic's own `error_code` of such a refusal, which its clients look for: the tool runner of its SDK asks for a
+thread by itself (anthropic 2.13), and goes on without one if it reads this."""
 
 
 class Tool(msgspec.Struct):
@@ -132,6 +138,10 @@ class MessagesRequest(ThinkingFields, forbid_unknown_fields=True, kw_only=True):
     speed: Any = None
     user_profile_id: Any = None
     workspace_id: Any = None
+    # refused unless they ask for nothing: see UNSUPPORTED
+    container: fields.Nothing = None
+    mcp_servers: Any = None
+    thread: fields.Nothing = None
 
 
 class CountTokensRequest(MessagesRequest, forbid_unknown_fields=True, kw_only=True):
@@ -139,6 +149,8 @@ class CountTokensRequest(MessagesRequest, forbid_unknown_fields=True, kw_only=Tr
 
     max_tokens: fields.Tokens | None = None  # type: ignore[assignment]  # not wanted here, and harmless
 
+
+T = TypeVar("T", bound=MessagesRequest)
 
 _decode = msgspec.json.Decoder(MessagesRequest).decode
 _decode_count = msgspec.json.Decoder(CountTokensRequest).decode
@@ -150,7 +162,7 @@ def decode(body: bytes) -> MessagesRequest:
     Raises:
         InvalidRequest: It is not JSON, or a field has the wrong type or value, or is unknown; `param` names it.
     """
-    return decode_body(_decode, body, UNSUPPORTED)
+    return _supported(decode_body(_decode, body, {}))
 
 
 def decode_count(body: bytes) -> CountTokensRequest:
@@ -159,7 +171,14 @@ def decode_count(body: bytes) -> CountTokensRequest:
     Raises:
         InvalidRequest: As `decode`.
     """
-    return decode_body(_decode_count, body, UNSUPPORTED)
+    return _supported(decode_body(_decode_count, body, {}))
+
+
+def _supported(request: T) -> T:
+    for name, what in UNSUPPORTED.items():
+        if getattr(request, name) not in (None, []):
+            raise InvalidRequest(f"Invalid {name!r}: {what}", param=name, code=REFUSAL_CODES.get(name))
+    return request
 
 
 def to_generation(body: MessagesRequest, policy: ThinkingPolicy, seal: ThoughtSeal) -> GenerationRequest:
@@ -172,6 +191,9 @@ def to_generation(body: MessagesRequest, policy: ThinkingPolicy, seal: ThoughtSe
     choice = _tool_choice(body, {tool["function"]["name"] for tool in tools})
     parallel = False if body.tool_choice and body.tool_choice.disable_parallel_tool_use else None
     messages, images = to_chat_messages(body.system, body.messages, seal)
+    response_format = _response_format(body)
+    if messages[-1]["role"] == "assistant":
+        _check_goes_on(choice, response_format)
     return GenerationRequest(
         messages=messages,
         images=tuple(images),
@@ -182,7 +204,7 @@ def to_generation(body: MessagesRequest, policy: ThinkingPolicy, seal: ThoughtSe
         tool_choice=choice,
         toolbox=compile_tools(tools, choice, parallel=parallel, fields=_tool_fields(body)),
         parallel_tool_calls=parallel if tools else None,
-        response_format=_response_format(body),
+        response_format=response_format,
         sampling=fields.chosen_sampling(body),
     )
 
@@ -207,6 +229,16 @@ def _thinking(body: MessagesRequest, policy: ThinkingPolicy) -> Thinking:
     if body.output_config is not None:
         asked["output_config"] = {"effort": body.output_config.effort}
     return plan_thinking(asked, dataclasses.replace(policy, enabled=False), max_tokens=body.max_tokens)
+
+
+def _check_goes_on(choice: ToolChoice, response_format: Json | None) -> None:
+    """Refuse to go on with a message where the answer has a form: that form is the whole answer's.
+
+    llama-server would say "Failed to initialize samplers" with Gemma 4's template (b11549).
+    """
+    form = "tool_choice" if choice.mode == "required" else "output_config.format" if response_format else None
+    if form:
+        raise invalid("messages", f"a last message of the model's cannot be gone on with where there is a {form}.")
 
 
 def _response_format(body: MessagesRequest) -> Json | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import anthropic
 import pytest
 from anthropic_dialect import added_up, check_body, events_of
+from conftest import KEY
 
 from contract.model.acts import NOTHING, REMEMBER
 from contract.scenes import SCENES, SECRETS
@@ -147,3 +149,44 @@ def test_the_tokens_are_counted_as_they_are_read(client: httpx.Client) -> None:
     counted = client.post("/v1/messages/count_tokens", json=body).json()["input_tokens"]
     usage = client.post("/v1/messages", json={**body, "max_tokens": 1000}).json()["usage"]
     assert counted == usage["input_tokens"] + usage["cache_read_input_tokens"]
+
+
+def test_the_tool_runner_of_the_sdk_goes_on_without_the_thread_that_it_asks_for(contract_warmgate: Warmgate) -> None:
+    asked: list[str] = []
+
+    @anthropic.beta_tool
+    def get_weather(city: str, unit: Literal["celsius", "fahrenheit"] = "celsius") -> str:
+        """Get the weather of a city."""
+        asked.append(f"{city}, {unit}")
+        return "Snow."
+
+    with anthropic.Anthropic(base_url=contract_warmgate.url, api_key=KEY, max_retries=0) as client:
+        runner = client.beta.messages.tool_runner(
+            model="contract",
+            messages=[{"role": "user", "content": SCENES["call"].trigger}],
+            tools=[get_weather],
+            max_tokens=200,
+            extra_body={"temperature": 0},
+        )
+        assert [message.stop_reason for message in runner] == ["tool_use", "end_turn"]
+    assert len(asked) == 1
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": [{"role": "assistant", "content": "Hello"}]},
+        {"tool_choice": {"type": "any"}},
+        {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+    ],
+    ids=["nothing-else", "required-call", "schema"],
+)
+def test_a_beginning_that_gemma_cannot_go_on_with_is_refused_by_name(
+    client: httpx.Client, fields: Any, stream: bool
+) -> None:
+    begun = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "{"}]
+    tools = [{"name": "f", "input_schema": {"type": "object"}}]
+    body = {"messages": begun, "tools": tools, "max_tokens": 9, "stream": stream} | fields
+    answer = client.post("/v1/messages", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages")

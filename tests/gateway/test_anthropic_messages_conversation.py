@@ -110,6 +110,13 @@ def test_messages_without_anything_in_them_are_no_conversation() -> None:
     assert refusal({"role": "user", "content": []}) == ("messages", "Invalid 'messages': there is nothing in them.")
 
 
+def test_a_beginning_of_the_answer_alone_is_no_conversation() -> None:
+    """Gemma 4's template cannot be rendered with it."""
+    nothing = "Invalid 'messages': there is nothing in them but the beginning of the answer."
+    assert refusal(assistant("Hello")) == ("messages", nothing)
+    assert messages(assistant("Hello"), system="Be kind.")[-1] == {"role": "assistant", "content": "Hello"}
+
+
 # -- images and documents
 
 

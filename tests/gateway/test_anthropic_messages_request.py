@@ -129,7 +129,29 @@ def test_what_has_no_effect_or_is_refused_is_documented() -> None:
 
 @pytest.mark.parametrize(("name", "words"), UNSUPPORTED.items())
 def test_fields_that_cannot_be_honoured_are_refused_with_the_reason(name: str, words: str) -> None:
-    assert refusal(**{name: []}) == (name, f"Invalid {name!r}: {words}")
+    assert refusal(**{name: {"type": "create"}}) == (name, f"Invalid {name!r}: {words}")
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+@pytest.mark.parametrize("nothing", [None, []])
+def test_fields_that_cannot_be_honoured_may_ask_for_nothing(name: str, nothing: Any) -> None:
+    assert generation(**{name: nothing}) == generation()
+
+
+@pytest.mark.parametrize(
+    ("fields", "form"),
+    [
+        ({"tools": [WEATHER], "tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "tool", "name": "weather"}}, "tool_choice"),
+        ({"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}, "output_config.format"),
+        ({"output_format": {"type": "json_schema", "schema": SCHEMA}}, "output_config.format"),
+    ],
+)
+def test_an_answer_that_must_have_a_form_cannot_have_been_begun(fields: dict[str, Any], form: str) -> None:
+    begun = [*HI, {"role": "assistant", "content": "{"}]
+    param, message = refusal(messages=begun, **fields)
+    assert param == "messages"
+    assert message.endswith(f"where there is a {form}.")
 
 
 @pytest.mark.parametrize(

@@ -183,18 +183,21 @@ async def test_errors_have_anthropics_shape_from_the_gate_on(path: str) -> None:
             await client.post(path, content=b"{"),
             await client.get(path),
             await client.post(path, json=LEAST, headers={"x-api-key": "sk-wrong"}),
+            await client.post(path, json=LEAST | {"thread": {"type": "create"}}),
         ]
     assert [(one.status_code, one.json()["type"], one.json()["error"]["type"]) for one in answers] == [
         (400, "error", "invalid_request_error"),
         (400, "error", "invalid_request_error"),
         (405, "error", "invalid_request_error"),
         (401, "error", "authentication_error"),
+        (400, "error", "invalid_request_error"),
     ]
     assert answers[0].json()["error"] == {
         "type": "invalid_request_error",
         "message": "Invalid 'foo': Unknown parameter.",
         "param": "foo",
     }
+    assert answers[4].json()["error"]["details"] == {"error_code": "thread_unsupported_request"}
 
 
 # -- counting
