@@ -13,6 +13,7 @@ from gateway.dialects.fields import chosen_sampling
 from gateway.dialects.json_body import invalid, too_deep
 from gateway.dialects.openai_chat_request import TextFormat
 from gateway.dialects.openai_chat_thinking import asked_of_thinking
+from gateway.dialects.openai_chat_turns import begin_turn
 from gateway.dialects.openai_responses_answer import FAILED, ItemWriter, ResponseWriter, error_object, response_body
 from gateway.dialects.openai_responses_input import Conversation
 from gateway.dialects.openai_responses_request import STORED, ResponsesRequest, decode
@@ -94,7 +95,7 @@ class Responses:
     def error_body(self, error: errors.GatewayError) -> dict[str, Any]:
         """Render an error that is sent instead of an answer."""
         body = errors.openai_body(error)
-        if error.param == "messages":  # what is said of the conversation as a whole
+        if error.code == errors.PromptTooLong.default_code:  # what is said of the conversation as a whole
             body["error"]["param"] = "input"
         return body
 
@@ -127,19 +128,21 @@ class Responses:
         conversation = self._conversation(body, tools)
         functions = chat_tools(tools)
         choice = tool_choice(body, tools)
+        response_format = _response_format(body)
+        bound = response_format is not None or choice.mode == "required"
         return GenerationRequest(
-            messages=mend_history(conversation.messages),
+            messages=begin_turn(mend_history(conversation.messages), bound=bound),
             images=tuple(conversation.images),
             thinking=plan_thinking(asked_of_thinking(body), self._policy, max_tokens=body.max_output_tokens),
             max_tokens=body.max_output_tokens,
-            logprobs=_logprobs(body),
+            logprobs=_logprobs(body, functions),
             tools=functions,
             tool_choice=choice,
             toolbox=compile_tools(
                 functions, choice, parallel=body.parallel_tool_calls, fields=tools.fields.__getitem__
             ),
             parallel_tool_calls=body.parallel_tool_calls if functions else None,
-            response_format=_response_format(body),
+            response_format=response_format,
             sampling=chosen_sampling(body),
         )
 
@@ -157,10 +160,16 @@ class Responses:
         return conversation
 
 
-def _logprobs(body: ResponsesRequest) -> int | None:
-    if LOGPROBS in (body.include or ()) or body.top_logprobs:
-        return body.top_logprobs or 0
-    return None
+def _logprobs(body: ResponsesRequest, functions: list[Json] | None) -> int | None:
+    """Return how many alternatives of a token are wanted, or None for no log-probabilities at all.
+
+    Raises:
+        InvalidRequest: There are functions too: llama-server has not both in a stream, and streams are all we ask for.
+    """
+    asked = "top_logprobs" if body.top_logprobs else "include" if LOGPROBS in (body.include or ()) else None
+    if asked and functions:
+        raise invalid(asked, "there are no log-probabilities of an answer that may hold tool calls.")
+    return body.top_logprobs or 0 if asked else None
 
 
 def _response_format(body: ResponsesRequest) -> Json | None:

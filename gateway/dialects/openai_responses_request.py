@@ -38,7 +38,7 @@ IGNORED = {
 UNSUPPORTED = {
     "moderation": "This endpoint does not moderate.",
 }
-"""Top-level fields of OpenAI's that would change the answer and that we cannot honour, with what to say."""
+"""Top-level fields of OpenAI's that would change the answer and that we cannot honour, with what to say unless null."""
 
 STORED = {
     "background": "Nothing is stored here that could be fetched later: wait for the answer, or stream it.",
@@ -228,6 +228,8 @@ class ResponsesRequest(ThinkingFields, kw_only=True, forbid_unknown_fields=True)
     conversation: Any = None
     previous_response_id: Any = None
     prompt: Any = None
+    # refused, unless null: see UNSUPPORTED
+    moderation: fields.Nothing = None
     # accepted and ignored: see IGNORED
     client_metadata: Any = None
     context_management: Any = None
@@ -249,7 +251,9 @@ def decode(body: bytes) -> ResponsesRequest:
     Raises:
         InvalidRequest: It is not JSON, or a field has the wrong type or value, or is unknown; `param` names it.
     """
-    return decode_body(_decode, body, UNSUPPORTED)
+    request = decode_body(_decode, body, {})
+    fields.refuse_unsupported(request, UNSUPPORTED)
+    return request
 
 
 def _decode(body: bytes) -> ResponsesRequest:
@@ -262,10 +266,12 @@ def _decode(body: bytes) -> ResponsesRequest:
 def _complete(body: Json) -> None:
     """Say of each item and tool what kind it is.
 
-    A message need not say that it is one, and a tool of a kind that we do not know is as good as none.
+    A message or a reference need not say that it is one, and a tool of a kind that we do not know is as good as none.
     """
     for item in _objects(body.get("input")):
-        item.setdefault("type", "message")
+        if item.get("type") is None:
+            # OpenAI's reference lets both kinds leave it out
+            item["type"] = "item_reference" if "id" in item and "role" not in item else "message"
     for tool in _objects(body.get("tools")):
         for each in (tool, *_objects(tool.get("tools"))):
             if isinstance(each.get("type"), str) and each["type"] not in ("function", "namespace"):

@@ -106,3 +106,21 @@ def test_a_sealed_thought_is_given_back_to_the_model(client: httpx.Client, strea
     without = ask(client, "remember", stream=stream, input=[question, call, result])
     assert said(with_thought)[-1] == ("text", f"{REMEMBER}{SECRETS[colour]}.")
     assert said(without)[-1] == ("text", f"{REMEMBER}{NOTHING}.")
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    ("before", "fields"),
+    [
+        ([], {}),
+        ([{"role": "user", "content": "Hi"}], {"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}),
+        ([{"role": "user", "content": "Hi"}], {"tool_choice": "required"}),
+    ],
+    ids=["nothing-else", "schema", "required-call"],
+)
+def test_a_text_of_the_models_that_cannot_be_gone_on_with_is_answered(
+    client: httpx.Client, before: list[Any], fields: Any, stream: bool
+) -> None:
+    begun = [*before, {"role": "assistant", "content": SCENES["call"].trigger}]
+    response = ask(client, "call", stream=stream, input=begun, max_output_tokens=100, **fields)
+    assert response["output"]

@@ -409,6 +409,12 @@ def test_an_error_about_the_conversation_names_the_field_that_holds_it() -> None
     assert (body["code"], body["param"]) == ("context_length_exceeded", "input")
 
 
+def test_an_error_about_a_field_that_responses_does_not_have_names_that_field() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parsed(messages=[])
+    assert DIALECT.error_body(caught.value)["error"]["param"] == "messages"
+
+
 # -- what a response repeats of its request
 
 
@@ -431,7 +437,6 @@ def test_a_response_repeats_its_request() -> None:
         text={"format": schema},
         tools=TOOLS,
         tool_choice={"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "weather"}]},
-        top_logprobs=2,
         top_p=0.5,
         truncation="auto",
         user="u",
@@ -452,7 +457,6 @@ def test_a_response_repeats_its_request() -> None:
         "temperature": 0.0,
         "text": {"format": schema},
         "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "weather"}]},
-        "top_logprobs": 2,
         "top_p": 0.5,
         "user": "u",
     }

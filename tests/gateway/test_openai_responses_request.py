@@ -35,6 +35,7 @@ CHAT_CALL = {
     "type": "function",
     "function": {"name": "weather", "arguments": '{"city": "Paris"}'},
 }
+HELLO = {"role": "user", "content": "Hello"}
 OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "rain"}
 SEALED = ReadableSeal().seal("hidden")
 
@@ -77,7 +78,7 @@ def test_every_field_has_its_place() -> None:
         model="any",
         instructions="Be brief.",
         stream=True,
-        include=["reasoning.encrypted_content", "message.output_text.logprobs"],
+        include=["reasoning.encrypted_content"],
         max_output_tokens=4096,
         temperature=0.5,
         top_p=0.9,
@@ -87,7 +88,6 @@ def test_every_field_has_its_place() -> None:
         presence_penalty=1,
         frequency_penalty=-1,
         repeat_penalty=1.1,
-        top_logprobs=2,
         tools=[{**WEATHER, "description": "Tells it.", "parameters": {"type": "object"}, "strict": True}],
         tool_choice="required",
         parallel_tool_calls=False,
@@ -100,7 +100,6 @@ def test_every_field_has_its_place() -> None:
         messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
         thinking=Thinking(budget=2048),
         max_tokens=4096,
-        logprobs=2,
         tools=[
             {
                 "type": "function",
@@ -319,6 +318,24 @@ def test_calls_of_custom_tools_in_the_history_keep_their_text() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("before", "fields", "goes_on"),
+    [
+        ([HELLO], {}, True),
+        ([HELLO], {"tools": [WEATHER]}, True),
+        ([HELLO], {"tools": [WEATHER], "tool_choice": "required"}, False),
+        ([HELLO], {"text": {"format": {"type": "json_object"}}}, False),
+        ([], {}, False),
+    ],
+)
+def test_a_last_text_of_the_models_is_gone_on_with_where_that_can_be(
+    before: list[Any], fields: dict[str, Any], goes_on: bool
+) -> None:
+    begun = [*before, {"role": "assistant", "content": "The answer is"}]
+    last = generation(input=begun, **fields).messages[-1]
+    assert last == (begun[-1] if goes_on else {"role": "user", "content": ""})
+
+
 def test_a_broken_history_of_calls_is_mended() -> None:
     oslo = {"type": "function_call", "name": "weather", "arguments": "Oslo"}
     outputs = [
@@ -479,13 +496,17 @@ def test_what_is_ignored_changes_nothing(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("name", STORED)
 def test_null_and_false_ask_for_nothing_stored(name: str) -> None:
+    assert generation(**{name: None}) == generation() == generation(**{name: False})
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_null_asks_for_nothing_that_cannot_be_honoured(name: str) -> None:
     assert generation(**{name: None}) == generation()
 
 
 def test_every_field_is_honoured_ignored_or_refused() -> None:
     fields = {field.encode_name for field in msgspec.structs.fields(ResponsesRequest)}
-    assert IGNORED.keys() | STORED.keys() < fields
-    assert not UNSUPPORTED.keys() & fields
+    assert IGNORED.keys() | STORED.keys() | UNSUPPORTED.keys() < fields
 
 
 # -- refusals
@@ -507,8 +528,10 @@ def test_what_is_not_json_is_refused_as_that(body: bytes) -> None:
         ({"input": [5]}, "Expected `object`, got `int`", "input[0]"),
         ({"input": "Hi", "foo": 1}, "Unknown parameter", "foo"),
         ({"input": "Hi", "messages": []}, "Unknown parameter", "messages"),
-        *[({"input": "Hi", name: None}, why, name) for name, why in UNSUPPORTED.items()],
+        *[({"input": "Hi", name: {"a": 1}}, why, name) for name, why in UNSUPPORTED.items()],
         *[({"input": "Hi", name: True}, why, name) for name, why in STORED.items()],
+        ({"input": "Hi", "tools": [WEATHER], "top_logprobs": 1}, "no log-probabilities", "top_logprobs"),
+        ({"input": "Hi", "tools": [WEATHER], "include": ["message.output_text.logprobs"]}, "no log-prob", "include"),
         ({"input": "Hi", "previous_response_id": "resp_1"}, "Nothing is stored here", "previous_response_id"),
         ({"input": "Hi", "temperature": 3}, "Expected `float` <= 2.0", "temperature"),
         ({"input": "Hi", "max_output_tokens": 0}, "Expected `int` >= 1", "max_output_tokens"),
@@ -520,6 +543,8 @@ def test_what_is_not_json_is_refused_as_that(body: bytes) -> None:
         ({"input": [{"type": "mcp_call"}]}, "mcp_call", "input[0].type"),
         ({"input": [{"type": "compaction", "encrypted_content": "x"}]}, "compaction", "input[0].type"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "nothing is stored", "input[0]"),
+        ({"input": [{"type": None, "id": "x"}]}, "nothing is stored", "input[0]"),
+        ({"input": [{"id": "x"}]}, "nothing is stored", "input[0]"),
         ({"input": [{"type": "web_search_call"}]}, "there is no message", "input"),
         ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "Missing", "input[0].content[0].text"),
         ({"input": [{"role": "user", "content": [{"type": "smell"}]}]}, "smell", "input[0].content[0].type"),
