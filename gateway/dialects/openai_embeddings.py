@@ -43,4 +43,6 @@ def parse(body: bytes) -> bytes:
     texts = [request.input] if isinstance(request.input, str) else request.input
     if not all(isinstance(text, str) for text in texts):
         raise invalid("input", "this endpoint takes text, not token numbers.")
+    if "" in texts:
+        raise invalid("input" if texts == [request.input] else f"input[{texts.index('')}]", "there is nothing in it.")
     return msgspec.json.encode({"input": texts, "encoding_format": request.encoding_format or "float"})
