@@ -103,5 +103,5 @@ def can_be(request: GenerationRequest) -> bool:
     An answer that is to be the same each time, by its seed, is always sampled in one place.
     """
     has_grammar = request.response_format is not None or bool(request.tools and request.tool_choice.mode != "none")
-    spent = request.continue_final_message  # no other thought may begin, and llama-server sees to that
-    return not (has_grammar or spent or request.logprobs is not None or "seed" in request.sampling)
+    goes_on = request.messages[-1]["role"] == "assistant"  # what it thinks can then be bounded by llama-server only
+    return not (has_grammar or goes_on or request.logprobs is not None or "seed" in request.sampling)

@@ -60,7 +60,7 @@ def test_another_model_keeps_its_budget_and_llama_server_decides(request_: Gener
         {"response_format": {"type": "json_object"}},
         {"logprobs": 0},
         {"sampling": {"seed": 7}},
-        {"continue_final_message": True},
+        {"messages": [*PLAIN.messages, {"role": "assistant", "content": "Once"}]},
     ],
     ids=str,
 )
