@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def serve_gateway(settings: Settings, target: Target) -> None:
-    """Run the gateway before `target`, until SIGTERM or SIGINT.
+    """Run the gateway before `target`, until SIGTERM, SIGINT or SIGHUP.
 
     Raises:
         CommandFailure: It cannot start.

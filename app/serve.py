@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 async def serve(settings: Settings) -> None:
-    """Run llama-server and the gateway before it, until SIGTERM or SIGINT.
+    """Run llama-server and the gateway before it, until SIGTERM, SIGINT or SIGHUP.
 
     Raises:
         CommandFailure: It cannot start.

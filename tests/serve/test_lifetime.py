@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
+import pytest
 from conftest import KEY
 
 if TYPE_CHECKING:
@@ -73,13 +74,16 @@ def test_a_request_that_comes_during_a_restart_waits_only_up_to_its_limit(serve:
     assert ready.headers["retry-after"]
 
 
-def test_sigterm_ends_open_streams_and_leaves_no_engine(serve: Callable[..., Warmgate]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_open_streams_and_leaves_no_engine(
+    serve: Callable[..., Warmgate], number: signal.Signals
+) -> None:
     gate = serve(WARMGATE_DRAIN_SECONDS="1")
     engine = gate.engine()
     with gate.client() as client, client.stream("POST", "/v1/chat/completions", json=STORY) as response:
         lines = response.iter_lines()
         read_until_text(lines)
-        gate.process.send_signal(signal.SIGTERM)
+        gate.process.send_signal(number)
         assert_error_ends(lines, "shutting_down")
     gate.process.wait(DRAIN_AND_STOP_SECONDS)
     assert gate.wait() == 0
