@@ -60,7 +60,7 @@ def examine(deployment: Deployment) -> Account:
     if not SCRIPT.is_file():
         raise CommandFailure("modal_app.py is not here: run this from a clone of the repository.")
     if importlib.util.find_spec("modal") is None:
-        raise CommandFailure("Modal's client is not installed: `pip install modal`.")
+        raise CommandFailure("Modal's client is not installed: `make install` brings it.")
     try:
         _ask("token", "info")
     except CommandFailure as failure:

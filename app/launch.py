@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("warmgate")
 
 GEMMA4_ARCHITECTURE = "gemma4"
+LONGEST_SOCKET_PATH = 103  # bytes; 107 on Linux
 
 
 def plan_launch(settings: Settings, runtime_dir: Path) -> tuple[Launch, LaunchPlan, str]:
@@ -58,6 +59,8 @@ def plan_launch(settings: Settings, runtime_dir: Path) -> tuple[Launch, LaunchPl
         if plan.chat_template_file is None:
             logger.warning("%s", EMBEDDED_TEMPLATE)
     endpoint = UnixEndpoint(runtime_dir / "llama.sock")
+    if len(os.fsencode(endpoint.path)) > LONGEST_SOCKET_PATH:
+        raise CommandFailure(f"{runtime_dir.parent} is too long a path for a socket: set TMPDIR to a shorter one.")
     launch = Launch(
         argv=engine_argv(engine, info, plan, endpoint),
         env=child_environment(os.environ),
@@ -110,6 +113,8 @@ def find_files(settings: Settings, profile: Profile) -> StoredModel:
     cache_dir = cache_dir_of(settings)
     if settings.model is not None:
         return StoredModel(settings.model, mmproj=None, chat_template=None)
+    if profile is ANY_GGUF:
+        raise CommandFailure(f"{profile.name} has no model of its own: name a GGUF file with --model.")
     if profile.files is None:
         return StoredModel(default_model(cache_dir), mmproj=None, chat_template=None)
     if (stored := find(profile.files, Store(cache_dir, settings.models_dir))) is not None:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 -- pydantic reads the annotations when the class is made
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.failure import CommandFailure
 from gateway.backend_sampling import BackendSampling
 from gateway.toolcalls.policy import Mode
 
 PREFIX = "WARMGATE_"
+
+
+def _at_home(path: Path) -> Path:
+    """Read a `~` in front, as a shell would: files of variables, as Docker and systemd read them, see no shell."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise PydanticCustomError("no_home", "It begins with a user who has no home here") from None
+
+
+UserPath: TypeAlias = Annotated[Path, AfterValidator(_at_home)]
 
 
 class Settings(BaseSettings):
@@ -29,12 +41,12 @@ class Settings(BaseSettings):
         None, description="What to serve, see `app/profiles.py`; `smollm2-135m`, or `any-gguf` with a model of yours."
     )
     overrides: tuple[str, ...] = Field((), description="Values of the profile to change: `name=value`, as a JSON list.")
-    model: Path | None = Field(None, description="A GGUF file to serve instead of the profile's own.")
-    llama_server: Path | None = Field(None, description="The llama-server to run instead of the first one found.")
-    cache_dir: Path | None = Field(
+    model: UserPath | None = Field(None, description="A GGUF file to serve instead of the profile's own.")
+    llama_server: UserPath | None = Field(None, description="The llama-server to run instead of the first one found.")
+    cache_dir: UserPath | None = Field(
         None, description="Where engines and models are kept; `~/.cache/warmgate` if not set."
     )
-    models_dir: Path | None = Field(
+    models_dir: UserPath | None = Field(
         None, description="Where `warmgate models pull --local-dir` has put the profile's files, if not in the cache."
     )
     snapshot: Literal["off", "cpu", "gpu"] = Field(
@@ -131,6 +143,7 @@ class Settings(BaseSettings):
     push_seconds: float = Field(15, ge=1, description="Between two pushes.")
     otlp_endpoint: str | None = Field(
         None,
+        pattern="^https?://",
         description="The collector's base URL, for OTLP over HTTP; if not set, OpenTelemetry's own variables say it.",
     )
     pushgateway: SecretStr | None = Field(
@@ -147,6 +160,8 @@ def read_settings(**flags: Any) -> Settings:
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         return Settings(**given)
+    except SettingsError:  # of the one that is JSON
+        raise CommandFailure(f'{PREFIX}OVERRIDES cannot be used: it is no JSON list, such as ["slots=2"].') from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = str(first["loc"][0])
