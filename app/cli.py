@@ -46,6 +46,9 @@ def main() -> None:
     except CommandFailure as failure:
         _end(str(failure), failure.exit_code)
     except typer.TyperException as usage:
+        if type(usage).__name__ == "NoArgsIsHelpError":  # it has no public name; its message is the whole help
+            typer.echo(usage.format_message(), err=True)
+            sys.exit(usage.exit_code)
         _end(usage.format_message().rstrip(".") + ".", usage.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("warmgate")
 
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 """Quiet where only the log is written to standard error, as JSON; what would be shown is then logged."""
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -25,3 +25,10 @@ def test_run_as_a_module_it_is_the_same_program(module: str) -> None:
     status, said = outcome(sys.executable, "-m", module, *arguments)
     assert said == "warmgate: There is no card 'H200'; did you mean 'H100'?\n"
     assert (status, said) == outcome(WARMGATE, *arguments)
+
+
+@pytest.mark.parametrize("group", [(), ("models",), ("snapshot",)])
+def test_without_a_command_there_is_the_help(group: tuple[str, ...]) -> None:
+    status, said = outcome(WARMGATE, *group)
+    assert status != 0
+    assert (0, said) == outcome(WARMGATE, *group, "--help")

@@ -94,14 +94,45 @@ def test_an_engine_that_does_not_know_our_flags(start_warmgate: Callable[..., Wa
         (["serve", "--port", "99999"], "--port"),
         (["serve", "--profile", "smollm2-135"], "smollm2-135m"),
         (["serve", "--log-level", "loud"], "--log-level"),
+        (["serve", "--profile", "any-gguf"], "--model"),
+        (["engine", "path", "--llama-server", "~nobody-of-this-name/x"], "--llama-server"),
+        (["plan", "--model", "~nobody-of-this-name/x"], "--model"),
     ],
 )
 def test_a_wrong_flag_is_named(start_warmgate: Callable[..., Warmgate], arguments: list[str], fragment: str) -> None:
     assert_one_sentence(start_warmgate(*arguments), fragment)
 
 
-def test_a_wrong_setting_is_named_with_its_variable(start_warmgate: Callable[..., Warmgate]) -> None:
-    assert_one_sentence(start_warmgate("serve", WARMGATE_SCRAPE_SECONDS="1"), "WARMGATE_SCRAPE_SECONDS")
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("WARMGATE_SCRAPE_SECONDS", "1"),
+        ("WARMGATE_OVERRIDES", "slots=2"),
+        ("WARMGATE_OTLP_ENDPOINT", "localhost:4318"),
+        ("WARMGATE_CACHE_DIR", "~nobody-of-this-name/x"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_variable(
+    start_warmgate: Callable[..., Warmgate], variable: str, value: str
+) -> None:
+    assert_one_sentence(start_warmgate("serve", **{variable: value}), variable)
+
+
+def test_a_host_that_cannot_be_a_name(start_warmgate: Callable[..., Warmgate]) -> None:
+    gate = start_warmgate("serve", "--host", "a..b", WARMGATE_API_KEYS="me:sk-test-4d1f0c")
+    assert_one_sentence(gate, "a..b", "--host")
+
+
+def test_too_long_a_path_for_temporary_files(start_warmgate: Callable[..., Warmgate], tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    assert_one_sentence(start_warmgate("serve", "--port", "0", TMPDIR=str(folder)), "TMPDIR")
+
+
+def test_what_is_quoted_is_shown_as_it_is(start_warmgate: Callable[..., Warmgate], tmp_path: Path) -> None:
+    model = tmp_path / "model.gguf"
+    model.write_text("root:x:0:0:root")
+    assert_one_sentence(start_warmgate("plan", "--model", str(model)), "root:x:0:0:root")
 
 
 def test_unreadable_keys_are_refused_without_being_shown(start_warmgate: Callable[..., Warmgate]) -> None:
