@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.dialects import fields
+from gateway.dialects.answer_schema import checked_schema
 from gateway.dialects.anthropic_messages_conversation import to_chat_messages
 from gateway.dialects.anthropic_messages_wire import Message, TextBlock  # noqa: TC001 -- msgspec reads annotations
 from gateway.dialects.json_body import decode_body, invalid
@@ -242,11 +243,13 @@ def _check_goes_on(choice: ToolChoice, response_format: Json | None) -> None:
 
 
 def _response_format(body: MessagesRequest) -> Json | None:
-    wanted = body.output_config.format if body.output_config else None
-    wanted = wanted or body.output_format
+    wanted, where = body.output_config.format if body.output_config else None, "output_config.format"
+    if wanted is None:
+        wanted, where = body.output_format, "output_format"
     if wanted is None:
         return None
-    return {"type": "json_schema", "json_schema": {"name": "output", "schema": wanted.schema, "strict": True}}
+    schema = checked_schema(wanted.schema, f"{where}.schema")
+    return {"type": "json_schema", "json_schema": {"name": "output", "schema": schema, "strict": True}}
 
 
 def _tools(body: MessagesRequest) -> list[Json]:

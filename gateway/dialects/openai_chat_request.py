@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.dialects import fields
+from gateway.dialects.answer_schema import checked_schema
 from gateway.dialects.content import Content
 from gateway.dialects.json_body import decode_body, invalid
 from gateway.dialects.openai_chat_thinking import ThinkingFields, asked_of_thinking
@@ -258,9 +259,12 @@ def _logprobs(body: ChatCompletionRequest) -> int | None:
 
 
 def _response_format(body: ChatCompletionRequest) -> dict[str, Any] | None:
-    if body.response_format is None or isinstance(body.response_format, TextFormat):
+    wanted = body.response_format
+    if wanted is None or isinstance(wanted, TextFormat):
         return None
-    built: dict[str, Any] = msgspec.to_builtins(body.response_format)
+    built: dict[str, Any] = msgspec.to_builtins(wanted)
+    if isinstance(wanted, JsonSchemaFormat) and wanted.json_schema.schema is not None:
+        built["json_schema"]["schema"] = checked_schema(wanted.json_schema.schema, "response_format.json_schema.schema")
     return built
 
 

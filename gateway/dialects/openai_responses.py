@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway import errors
+from gateway.dialects.answer_schema import checked_schema
 from gateway.dialects.base import AnswerHead
 from gateway.dialects.fields import chosen_sampling
 from gateway.dialects.json_body import invalid, too_deep
@@ -16,7 +17,7 @@ from gateway.dialects.openai_chat_thinking import asked_of_thinking
 from gateway.dialects.openai_chat_turns import begin_turn
 from gateway.dialects.openai_responses_answer import FAILED, ItemWriter, ResponseWriter, error_object, response_body
 from gateway.dialects.openai_responses_input import Conversation
-from gateway.dialects.openai_responses_request import STORED, ResponsesRequest, decode
+from gateway.dialects.openai_responses_request import STORED, FlatJsonSchemaFormat, ResponsesRequest, decode
 from gateway.dialects.openai_responses_stream import EventWriter, ResponseStreamRenderer
 from gateway.dialects.openai_responses_tools import ToolSet, chat_tools, tool_choice
 from gateway.request import GenerationRequest
@@ -178,6 +179,8 @@ def _response_format(body: ResponsesRequest) -> Json | None:
     if wanted is None or isinstance(wanted, TextFormat):
         return None
     built: Json = msgspec.to_builtins(wanted)
+    if isinstance(wanted, FlatJsonSchemaFormat):
+        built["schema"] = checked_schema(wanted.schema, "text.format.schema")
     kind = built.pop("type")
     return {"type": kind, kind: built} if built else {"type": kind}
 

@@ -28,6 +28,9 @@ MALFORMED = "does not match the expected"
 """Within what llama-server says of an answer that it cannot read: "The model produced output that does not match the
 expected peg-gemma4 format" (b11549). https://github.com/ggml-org/llama.cpp/issues/25072"""
 
+NO_GRAMMAR = ("JSON schema error", "failed to parse grammar")
+"""Within what llama-server says of a schema that it cannot make a grammar of, with status 500 and 400 (b11549)."""
+
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for JSON that is broken, of another shape, not UTF-8, or nested too deeply."""
 
@@ -241,6 +244,8 @@ def _to_error(status: int, error: _Error) -> GatewayError:
         return InvalidRequest(error.message, code="context_length_exceeded", param="messages")
     if error.type == "unavailable_error":
         return NotReady(error.message, retry_after=1)
+    if any(words in error.message for words in NO_GRAMMAR):
+        return InvalidRequest(f"llama-server cannot make a grammar of this JSON Schema: {error.message}")
     if status == InvalidRequest.status:
         return InvalidRequest(error.message)
     if MALFORMED in error.message:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from contract.model.acts import NOTHING, REMEMBER
-from contract.playing import CHAT, DIALECTS, MESSAGES, RESPONSES, play
+from contract.playing import CHAT
 from contract.scenes import SCENES, SECRETS
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ SCENE = SCENES["remember"]
 KNOWN = f"{REMEMBER}{SECRETS['teal']}."
 UNKNOWN = f"{REMEMBER}{NOTHING}."
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}
 
 
 @pytest.fixture
@@ -66,20 +65,3 @@ def test_a_thought_that_the_client_lost_is_remembered(client: httpx.Client) -> N
 def test_a_call_that_nobody_remembers_has_no_thought(client: httpx.Client) -> None:
     called = renamed(without_thought(ask(client)))
     assert ask(client, called, result_of(called))["content"] == UNKNOWN
-
-
-FORMATS: dict[str, Any] = {
-    CHAT: {"response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": SCHEMA}}},
-    RESPONSES: {"text": {"format": {"type": "json_schema", "name": "city", "schema": SCHEMA}}},
-    MESSAGES: {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
-}
-
-
-@BOTH
-@pytest.mark.parametrize("path", DIALECTS)
-def test_an_answer_after_a_schema_is_that_json_alone(client: httpx.Client, path: str, stream: bool) -> None:
-    found = play(client, path, SCENES["json"].trigger, stream=stream, **FORMATS[path])
-    assert not found.error
-    assert found.text.startswith("{")
-    assert found.text.endswith("}")
-    assert '"city"' in found.text

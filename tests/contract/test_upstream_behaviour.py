@@ -390,6 +390,24 @@ def test_an_answer_keeps_to_its_schema(upstream: Upstream, name: str, thinking: 
     assert answer.finish == "stop"
 
 
+@pytest.mark.parametrize(
+    ("schema", "status", "error"),
+    [
+        ({"$ref": "#"}, 500, "JSON schema error at #: unsupported $ref #,"),
+        ({"type": "foo"}, 500, "JSON schema error at #: unrecognized type foo"),
+        ({"type": "array", "items": {"type": "string"}, "minItems": 10**6}, 400, "failed to parse grammar"),
+    ],
+)
+def test_a_schema_without_a_grammar_is_the_servers_own_failure(
+    upstream: Upstream, schema: dict[str, Any], status: int, error: str
+) -> None:
+    """Those over which it takes all memory (b11549) are not tried: a minimum above its maximum, and `a{5,2}`."""
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    answer = upstream.ask(SCENES["plain"].messages, response_format=wanted)
+    assert answer.status == status
+    assert error in str(answer.error)
+
+
 def test_a_response_format_puts_tools_out_of_reach(upstream: Upstream) -> None:
     answer = play(upstream, "call", response_format={"type": "json_object"})
     assert (json.loads(answer.text), answer.calls) == ({"answer": "yes"}, [])

@@ -215,6 +215,9 @@ def test_an_error_without_words_is_raised_all_the_same() -> None:
         decode_events(b'{"error":{}}')
 
 
+NO_GRAMMAR = "llama-server cannot make a grammar of this JSON Schema:"
+LARGE = "Failed to initialize samplers: failed to parse grammar"
+UNKNOWN = "JSON schema error at #: unsupported $ref #x"
 MALFORMED = "The model produced output that does not match the expected peg-gemma4 format"
 TOO_LONG = "request (9031 tokens) exceeds the available context size (2048 tokens), try increasing it"
 
@@ -230,6 +233,8 @@ TOO_LONG = "request (9031 tokens) exceeds the available context size (2048 token
         ),
         (503, "unavailable_error", "Loading model", NotReady("Loading model", retry_after=1)),
         (400, "invalid_request_error", "Bad grammar", InvalidRequest("Bad grammar")),
+        (400, "invalid_request_error", LARGE, InvalidRequest(f"{NO_GRAMMAR} {LARGE}")),
+        (500, "server_error", UNKNOWN, InvalidRequest(f"{NO_GRAMMAR} {UNKNOWN}")),
         (401, "authentication_error", "Invalid API Key", UpstreamFailed("llama-server failed: Invalid API Key")),
         (404, "not_found_error", "File Not Found", UpstreamFailed("llama-server failed: File Not Found")),
         (500, "server_error", "Oops", UpstreamFailed("llama-server failed: Oops")),
