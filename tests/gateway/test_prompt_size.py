@@ -54,6 +54,15 @@ async def test_a_prompt_that_leaves_room_for_one_token_is_answered_with_what_max
 
 
 @scenario
+async def test_more_messages_than_tokens_fit_are_not_even_counted() -> None:
+    """llama-server would render them for minutes."""
+    async with counting(1).listening() as upstream, client_of(make_gateway(upstream)) as client:
+        response = await client.post(CHAT, json={"messages": [{"role": "user", "content": ""}] * CONTEXT})
+        assert response.json()["error"] == TOO_LONG
+        assert COUNT not in upstream.asked
+
+
+@scenario
 async def test_it_is_refused_while_all_slots_are_busy() -> None:
     async with counting(9000, slots=1, default=stall()).listening() as upstream:
         gateway = make_gateway(upstream)
