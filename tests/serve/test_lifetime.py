@@ -79,7 +79,9 @@ def test_a_request_that_comes_during_a_restart_waits_only_up_to_its_limit(serve:
 def test_a_signal_ends_open_streams_and_leaves_no_engine(
     serve: Callable[..., Warmgate], number: signal.Signals
 ) -> None:
+    inherited = signal.signal(number, signal.SIG_DFL)  # under nohup it would be ignored
     gate = serve(WARMGATE_DRAIN_SECONDS="1")
+    signal.signal(number, inherited)
     engine = gate.engine()
     with gate.client() as client, client.stream("POST", "/v1/chat/completions", json=STORY) as response:
         lines = response.iter_lines()
