@@ -118,7 +118,8 @@ def is_valid(call: dict[str, Any], tool: dict[str, Any]) -> bool:
 def contenders(served: Sequence[str], repair_tokens: int) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """Serve a model; yield clients of the llama-server directly, and of the gateway before it."""
     env = {"WARMGATE_API_KEYS": f"bench:{KEY}", "WARMGATE_TOOL_CALL_MAX_TOKENS": str(repair_tokens)}
-    gate = Warmgate("serve", "--port", "0", *served, env=env).ready()
+    roomy = ("--set", "ctx_per_slot=8192")  # the largest tool takes more than 4096 tokens
+    gate = Warmgate("serve", "--port", "0", *served, *roomy, env=env).ready()
     try:
         engine = gate.engine().cmdline()
         transport = httpx.HTTPTransport(uds=engine[engine.index("--host") + 1])
