@@ -24,6 +24,7 @@ The model:
     hub             how they come from the Hugging Face hub
     model_shape     the part of a header that memory depends on
     drafter         the model that drafts for it, if there is one
+    planned_files   all that a plan loads
     memory_plan     what a plan takes of it
     cards           and which cards have that much
 

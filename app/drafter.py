@@ -51,9 +51,9 @@ def read_drafter(parts: Sequence[GgufHeader], spec_type: str | None) -> Drafter:
     """
     file_bytes, architecture = sum(part.file_size for part in parts), parts[0].architecture
     shares_cache = architecture in SHARING
-    kinds = sorted(OTHER_KINDS.intersection((spec_type or "").split(",")))
+    kinds = _other_kinds(spec_type)
     if kinds and not shares_cache:
-        reason = f"what {', '.join(kinds)} takes with {architecture} is not known here"
+        reason = f"what {kinds} takes with {architecture} is not known here"
         return Drafter(file_bytes=file_bytes, not_counted=_only_the_weights(reason))
     try:
         return Drafter(file_bytes=file_bytes, shape=read_shape(parts), shares_cache=shares_cache)
@@ -63,8 +63,13 @@ def read_drafter(parts: Sequence[GgufHeader], spec_type: str | None) -> Drafter:
 
 def own_drafts(spec_type: str | None) -> str:
     """Return a sentence on a model that drafts for itself, without a drafter's file; empty if it does not."""
-    kinds = sorted(OTHER_KINDS.intersection((spec_type or "").split(",")))
-    return f"What {', '.join(kinds)} takes without a drafter's file is not known here and not counted." if kinds else ""
+    kinds = _other_kinds(spec_type)
+    return f"What {kinds} takes without a drafter's file is not known here and not counted." if kinds else ""
+
+
+def _other_kinds(spec_type: str | None) -> str:
+    """Return those of the ways to draft that are of another kind, as a sentence lists them."""
+    return ", ".join(sorted(OTHER_KINDS.intersection((spec_type or "").split(","))))
 
 
 def _only_the_weights(reason: str) -> str:

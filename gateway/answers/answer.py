@@ -250,11 +250,15 @@ class Answer:
             return False
         return True
 
-    async def _go_on(self, attempt: Attempt) -> None:
-        """Open the next attempt after what has been sent: there the thought is over, and no other is allowed."""
+    def _leave(self, attempt: Attempt) -> None:
+        """Free the slot, and count what the attempt took."""
         self.close()
         self._past += attempt.usage
         self._attempt = None
+
+    async def _go_on(self, attempt: Attempt) -> None:
+        """Open the next attempt after what has been sent: there the thought is over, and no other is allowed."""
+        self._leave(attempt)
         self._kept += attempt.usage.completion_tokens
         thought = "".join(self._thought) or "\n"  # without any, the template would not close it
         sent = {"role": "assistant", "reasoning_content": thought, "content": "".join(self._text)}
@@ -270,9 +274,7 @@ class Answer:
 
     async def _again(self, attempt: Attempt, *, thinking: Thinking | None) -> None:
         """Open the next attempt: with `thinking`, or the same again with more chance."""
-        self.close()
-        self._past += attempt.usage
-        self._attempt = None
+        self._leave(attempt)
         if self._thought:
             self._kept += attempt.thought_tokens
         self._breaks_thought = bool(self._thought)

@@ -44,7 +44,8 @@ def checked_schema(schema: Json, where: str) -> Json:
         compile_schema(schema)
     except BrokenSchema as error:
         raise invalid(_place(where, error.path), error.message) from None
-    for path, node in _nodes(schema):
+    nodes = list(_nodes(schema))
+    for path, node in nodes:
         place = _place(where, dotted(path))
         for least, most in _BOUNDS:
             if _number(node, least) > _number(node, most, float("inf")):
@@ -52,7 +53,8 @@ def checked_schema(schema: Json, where: str) -> Json:
         if _optional(node) > MOST_OPTIONAL:
             message = f"{_optional(node)} of them are not required; the most are {MOST_OPTIONAL}."
             raise invalid(_place(place, "properties"), message)
-    return _with_named_root(schema) if any(node.get("$ref") == _ROOT for _, node in _nodes(schema)) else schema
+    references = [reference for _, node in nodes if isinstance(reference := node.get("$ref"), str)]
+    return _with_named_root(schema, references) if _ROOT in references else schema
 
 
 def _place(where: str, path: str) -> str:
@@ -83,9 +85,8 @@ def _optional(node: Json) -> int:
     return len(properties.keys() - set(required)) if isinstance(required, list) else len(properties)
 
 
-def _with_named_root(schema: Json) -> Json:
+def _with_named_root(schema: Json, references: list[str]) -> Json:
     """Return a schema that refers to its root by a name, if it can: llama-server does not know `#` (b11549)."""
-    references = [node["$ref"] for _, node in _nodes(schema) if isinstance(node.get("$ref"), str)]
     definitions = schema.get("$defs", {})
     if _ROOT_NAME in definitions or not all(each == _ROOT or each.startswith(_MOVABLE) for each in references):
         return schema

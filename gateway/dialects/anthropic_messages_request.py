@@ -163,7 +163,7 @@ def decode(body: bytes) -> MessagesRequest:
     Raises:
         InvalidRequest: It is not JSON, or a field has the wrong type or value, or is unknown; `param` names it.
     """
-    return _supported(decode_body(_decode, body, {}))
+    return _supported(decode_body(_decode, body))
 
 
 def decode_count(body: bytes) -> CountTokensRequest:
@@ -172,7 +172,7 @@ def decode_count(body: bytes) -> CountTokensRequest:
     Raises:
         InvalidRequest: As `decode`.
     """
-    return _supported(decode_body(_decode_count, body, {}))
+    return _supported(decode_body(_decode_count, body))
 
 
 def _supported(request: T) -> T:

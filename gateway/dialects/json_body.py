@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import msgspec
@@ -14,14 +15,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 
-def decode_body(decode: Callable[[bytes], T], body: bytes, unsupported: Mapping[str, str]) -> T:
+
+def decode_body(decode: Callable[[bytes], T], body: bytes, unsupported: Mapping[str, str] = _NONE) -> T:
     """Check a body's fields.
 
     Args:
         decode: The body type's msgspec decoder.
         body: JSON.
-        unsupported: Fields that the API has and we cannot honour, with what to say of them.
+        unsupported: Fields that the API has and the type has not, because we cannot honour them: what to say of each.
 
     Raises:
         InvalidRequest: It is not JSON, or a field has the wrong type or value, or is unknown; `param` names it.

@@ -217,7 +217,7 @@ def decode(body: bytes) -> ChatCompletionRequest:
     Raises:
         InvalidRequest: It is not JSON, or a field has the wrong type or value, or is unknown; `param` names it.
     """
-    request = decode_body(_decode, body, {})
+    request = decode_body(_decode, body)
     fields.refuse_unsupported(request, UNSUPPORTED)
     return request
 

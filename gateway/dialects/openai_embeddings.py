@@ -38,7 +38,7 @@ def parse(body: bytes) -> bytes:
     Raises:
         InvalidRequest: It names the field.
     """
-    request = decode_body(_decode, body, {})
+    request = decode_body(_decode, body)
     fields.refuse_unsupported(request, UNSUPPORTED)
     texts = [request.input] if isinstance(request.input, str) else request.input
     if not all(isinstance(text, str) for text in texts):

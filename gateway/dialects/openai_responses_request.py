@@ -251,7 +251,7 @@ def decode(body: bytes) -> ResponsesRequest:
     Raises:
         InvalidRequest: It is not JSON, or a field has the wrong type or value, or is unknown; `param` names it.
     """
-    request = decode_body(_decode, body, {})
+    request = decode_body(_decode, body)
     fields.refuse_unsupported(request, UNSUPPORTED)
     return request
 
